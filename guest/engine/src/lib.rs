@@ -1,0 +1,36 @@
+//! The Wasmtime settings that the compiler and the guest share.
+//!
+//! Precompiled code carries the settings that it was made with, and Wasmtime refuses to load code made with others,
+//! so both sides start from [`config`] and add only what concerns one side alone.
+#![no_std]
+#![forbid(unsafe_code)]
+
+use wasmtime::Config;
+
+/// Address space that a 32-bit linear memory reserves: all that an index plus a small offset can reach, so that an
+/// access needs no bounds check and no memory ever moves.
+pub const MEMORY_RESERVATION: u64 = 4 << 30;
+
+/// Unmapped address space behind each linear memory. An access beyond it is checked in code.
+pub const MEMORY_GUARD: u64 = 32 << 20;
+
+/// Stack in bytes that Wasm code may use before it traps with stack exhaustion: Wasmtime's own default.
+pub const WASM_STACK: usize = 512 << 10;
+
+/// The settings that decide whether precompiled code and runtime fit each other.
+#[must_use]
+pub fn config() -> Config {
+    let mut config = Config::new();
+    config
+        .memory_reservation(MEMORY_RESERVATION)
+        .memory_guard_size(MEMORY_GUARD)
+        .memory_reservation_for_growth(0)
+        // The VMM hands out zeroed pages; there is no file that the guest could map copy-on-write.
+        .memory_init_cow(false)
+        .signals_based_traps(true)
+        // Backtraces come from frame pointers; nothing in the guest unwinds by tables.
+        .native_unwind_info(false)
+        .generate_address_map(true)
+        .max_wasm_stack(WASM_STACK);
+    config
+}
