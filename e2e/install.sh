@@ -1,0 +1,83 @@
+#!/usr/bin/env bash
+# Installs what the tests and the demo need and this machine lacks (Debian 12, root, Rust already there).
+#
+#   e2e/install.sh             all of it
+#   e2e/install.sh NAME...     some of: containerd cni clang wasi-libc go rust runc
+#
+# CONTAINERD=1.6|1.7|2.1 chooses the containerd (default 2.1). Plain packages of the running release go in through
+# apt. Packages of other suites are unpacked below .work and never installed; the system's apt sources stay as they
+# are. What is there already is left alone.
+set -euo pipefail
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+work=$root/.work
+containerd=${CONTAINERD:-2.1}
+
+# shellcheck source=e2e/install-apt.sh
+source "$root/e2e/install-apt.sh"
+
+say() { printf 'install: %s\n' "$*" >&2; }
+die() { say "$*"; exit 1; }
+
+# Debian suite of a containerd series.
+containerd_suite() {
+    case $1 in
+        1.6) echo bookworm ;;
+        1.7) echo trixie ;;
+        2.1) echo sid ;;
+        *) die "CONTAINERD=$1 is not one of 1.6, 1.7, 2.1" ;;
+    esac
+}
+
+install_containerd() {
+    local suite dir=$work/containerd-$containerd found
+    suite=$(containerd_suite "$containerd")
+    unpack_deb "$dir" "$suite" containerd
+    found=$("$dir/usr/bin/containerd" --version | awk '{print $3}') || die "containerd of $suite does not run here"
+    case $found in
+        "$containerd".*) ;;
+        *) say "warning: $suite now has containerd $found, not $containerd.x" ;;
+    esac
+}
+
+install_cni() { unpack_deb "$work/cni" sid containernetworking-plugins; }
+
+# For comparisons only; nothing of Mote runs it. The one of this release, as newer ones need a newer libc.
+install_runc() {
+    unpack_deb "$work/runc" bookworm runc
+    system_packages libseccomp2
+}
+
+install_clang() { system_packages clang-19 lld-19 libclang-rt-19-dev-wasm32; }
+
+install_wasi_libc() { unpack_deb "$work/wasi-libc" trixie wasi-libc; }
+
+install_go() {
+    unpack_deb "$work/go" bookworm-backports golang-1.23-src
+    unpack_deb "$work/go" bookworm-backports golang-1.23-go
+}
+
+# rust-toolchain.toml names the toolchain, its targets and components; rustup fetches them on first use.
+install_rust() {
+    command -v cargo >/dev/null || die "cargo is not on PATH: install Rust with rustup first"
+    if command -v rustup >/dev/null && ! (cd "$root" && rustup target list --installed | grep -q wasm32-wasip2); then
+        (cd "$root" && rustup toolchain install >&2)
+    fi
+}
+
+main() {
+    local what=("$@") name
+    [ ${#what[@]} -gt 0 ] || what=(rust containerd cni clang wasi-libc go)
+    mkdir -p "$work"
+    # Two runs at once (make -j, a test beside a build) take turns.
+    exec 9>"$work/install.lock"
+    flock 9
+    for name in "${what[@]}"; do
+        case $name in
+            containerd | cni | clang | wasi-libc | go | rust | runc) "install_${name//-/_}" ;;
+            *) die "nothing named $name here" ;;
+        esac
+    done
+}
+
+main "$@"
