@@ -7,6 +7,7 @@
 
 pub mod code;
 pub mod cpu;
+pub mod wasi;
 
 /// Version of every structure in this crate. Any change of layout or meaning raises it.
 pub const VERSION: u32 = 1;
