@@ -1,1 +1,17 @@
-//! End-to-end tests.
+//! End-to-end tests: a private containerd, images built on the spot, and the two ways that lead to a Wasm pod: `ctr`
+//! and the kubelet's CRI. Nothing here stands in for containerd, and what a test starts it also looks for afterwards.
+//!
+//! What is needed comes by `make install-deps` (containerd, CNI plugins, compilers for guests) and `make build`.
+
+pub mod cli;
+pub mod containerd;
+pub mod cri;
+pub mod ctr;
+pub mod figures;
+pub mod images;
+pub mod kvm;
+pub mod leaks;
+pub mod paths;
+pub mod pod;
+pub mod traps;
+pub mod vmm;

@@ -1,0 +1,263 @@
+//! A containerd of our own: its root, state, socket, CNI configuration and cgroup are named after this process, and
+//! go when it ends.
+
+use std::fs::{self, File};
+use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, OnceLock, mpsc};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail, ensure};
+
+use crate::images::PAUSE;
+use crate::{leaks, paths};
+
+mod config;
+
+pub use config::Series;
+
+/// The runtime handler of the CRI configuration, and what it stands for.
+pub const HANDLER: &str = "mote";
+pub const RUNTIME: &str = "io.containerd.mote.v1";
+
+/// A running containerd. Stopped by [`Containerd::stop`].
+#[derive(Debug)]
+pub struct Containerd {
+    pub series: Series,
+    /// Below /run: sockets have short names there. State, sockets and network namespaces.
+    pub run: PathBuf,
+    /// Below the checkout: content, snapshots, pods' logs, and containerd's own log.
+    pub root: PathBuf,
+    /// Parent of the pods' cgroups, as `kubepods` is.
+    pub cgroup: String,
+    child: Mutex<Option<Child>>,
+}
+
+impl Containerd {
+    /// The instance of this process, started when first asked for and stopped, with a look for leftovers, when the
+    /// process ends.
+    ///
+    /// # Panics
+    /// If it cannot be started.
+    pub fn shared() -> &'static Containerd {
+        static SHARED: OnceLock<Containerd> = OnceLock::new();
+        SHARED.get_or_init(|| match Containerd::start() {
+            Ok(containerd) => {
+                // SAFETY: the handler is a plain function that takes nothing and unwinds nowhere.
+                unsafe { libc::atexit(stop_shared) };
+                containerd
+            }
+            Err(error) => panic!("no containerd: {error:#}"),
+        })
+    }
+
+    /// Starts one. `CONTAINERD` chooses the series.
+    ///
+    /// # Errors
+    /// If it is not installed, or does not answer in time.
+    pub fn start() -> Result<Containerd> {
+        // SAFETY: geteuid has no preconditions.
+        ensure!(unsafe { libc::geteuid() } == 0, "containerd needs root");
+        let series = Series::chosen()?;
+        let name = format!("mote-e2e-{}", std::process::id());
+        let containerd = Containerd {
+            series,
+            run: Path::new("/run").join(&name),
+            root: paths::work().join("run").join(&name),
+            cgroup: format!("/{name}"),
+            child: Mutex::new(None),
+        };
+        for dir in [&containerd.run, &containerd.root] {
+            fs::DirBuilder::new()
+                .recursive(true)
+                .mode(0o711)
+                .create(dir)
+                .with_context(|| dir.display().to_string())?;
+        }
+        containerd.write_config()?;
+        containerd.spawn()?;
+        if let Err(error) = containerd.wait() {
+            let log = containerd.log_tail(30);
+            containerd.stop_process();
+            bail!("{error:#}; its log ends with:\n{log}");
+        }
+        Ok(containerd)
+    }
+
+    /// Where it listens, for `ctr` and for CRI.
+    #[must_use]
+    pub fn socket(&self) -> PathBuf {
+        self.run.join("containerd.sock")
+    }
+
+    /// Its log so far, last lines.
+    #[must_use]
+    pub fn log_tail(&self, lines: usize) -> String {
+        let log = fs::read_to_string(self.root.join("containerd.log")).unwrap_or_default();
+        let all: Vec<&str> = log.lines().collect();
+        all[all.len().saturating_sub(lines)..].join("\n")
+    }
+
+    /// `ctr`, aimed at this instance.
+    #[must_use]
+    pub fn ctr(&self) -> Command {
+        let mut command = Command::new(self.series.bin("ctr"));
+        command
+            .arg("--address")
+            .arg(self.socket())
+            .env("PATH", self.path());
+        command
+    }
+
+    /// Stops it and removes what it owned.
+    ///
+    /// # Errors
+    /// With a list of what is still there and should not be.
+    pub fn stop(&self) -> Result<()> {
+        let left = leaks::of_daemon(self);
+        self.stop_process();
+        leaks::unmount_below(&[&self.run, &self.root]);
+        leaks::remove_cgroups(&self.cgroup);
+        let log = self.root.join("containerd.log");
+        if !left.is_empty() {
+            // Kept for a look at what went wrong.
+            let _ = fs::copy(&log, paths::work().join("containerd-leak.log"));
+        }
+        for dir in [&self.run, &self.root] {
+            fs::remove_dir_all(dir).with_context(|| dir.display().to_string())?;
+        }
+        ensure!(left.is_empty(), "left behind:\n{}", left.join("\n"));
+        Ok(())
+    }
+
+    /// Ends the process and starts it again over the same files, as an update of the node would.
+    ///
+    /// # Errors
+    /// If it does not come back.
+    pub fn restart(&self) -> Result<()> {
+        self.stop_process();
+        self.spawn()?;
+        self.wait()
+    }
+
+    fn path(&self) -> String {
+        let own = [
+            paths::root().join("bin"),
+            self.series.bin("containerd").with_file_name(""),
+        ];
+        let system = std::env::var("PATH").unwrap_or_default();
+        let runc = paths::work().join("runc/usr/sbin");
+        format!(
+            "{}:{}:{}:/usr/sbin:/sbin:{system}",
+            own[0].display(),
+            own[1].display(),
+            runc.display()
+        )
+    }
+
+    fn spawn(&self) -> Result<()> {
+        let binary = self.series.bin("containerd");
+        ensure!(
+            binary.exists(),
+            "{} is missing; `make install-deps` brings it",
+            binary.display()
+        );
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(self.root.join("containerd.log"))?;
+        let mut command = Command::new(binary);
+        command
+            .arg("--config")
+            .arg(self.root.join("config.toml"))
+            .env("PATH", self.path())
+            .env("MOTE_E2E", self.cgroup.trim_start_matches('/'))
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log);
+        // SAFETY: prctl and the constants given to it touch nothing but the new process's own attribute.
+        unsafe {
+            command.pre_exec(|| {
+                libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM);
+                Ok(())
+            });
+        }
+        // The death signal comes when the *thread* that started the child ends, so that thread must last.
+        let (sender, receiver) = mpsc::channel();
+        thread::Builder::new()
+            .name("containerd-keeper".into())
+            .spawn(move || {
+                let _ = sender.send(command.spawn());
+                loop {
+                    thread::park();
+                }
+            })?;
+        let child = receiver.recv()?.context("containerd cannot be started")?;
+        *self.lock() = Some(child);
+        Ok(())
+    }
+
+    fn wait(&self) -> Result<()> {
+        let give_up = Instant::now() + Duration::from_secs(30);
+        loop {
+            if let Some(child) = self.lock().as_mut()
+                && let Some(status) = child.try_wait()?
+            {
+                bail!("containerd ended with {status}");
+            }
+            if self.socket().exists() {
+                let output = self.ctr().arg("version").output()?;
+                if output.status.success() {
+                    return Ok(());
+                }
+            }
+            ensure!(Instant::now() < give_up, "containerd does not answer");
+            thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    fn stop_process(&self) {
+        let Some(mut child) = self.lock().take() else {
+            return;
+        };
+        if let Ok(pid) = libc::pid_t::try_from(child.id()) {
+            // SAFETY: a child that has not been waited for: the number is still its.
+            unsafe { libc::kill(pid, libc::SIGTERM) };
+        }
+        let give_up = Instant::now() + Duration::from_secs(10);
+        while Instant::now() < give_up {
+            if !matches!(child.try_wait(), Ok(None)) {
+                return;
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+        let _ = child.kill();
+        let _ = child.wait();
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Child>> {
+        self.child
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    fn write_config(&self) -> Result<()> {
+        let cni = self.root.join("cni");
+        fs::create_dir_all(&cni)?;
+        fs::write(cni.join("10-mote.conflist"), config::cni(&self.root))?;
+        fs::write(self.root.join("config.toml"), config::containerd(self, PAUSE))?;
+        Ok(())
+    }
+}
+
+/// Runs at exit, after the last test. A test that leaked must not look like one that passed.
+extern "C" fn stop_shared() {
+    if let Err(error) = Containerd::shared().stop() {
+        eprintln!("after the last test: {error:#}");
+        // SAFETY: ends the process at once; exit may not be called again from its own handler.
+        unsafe { libc::_exit(101) };
+    }
+}

@@ -1,0 +1,153 @@
+//! containerd's configuration, by its version, and CNI's.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, bail};
+
+use super::{Containerd, HANDLER, RUNTIME};
+use crate::paths;
+
+/// Series of containerd that the tests know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Series {
+    V1_6,
+    V1_7,
+    V2_1,
+}
+
+impl Series {
+    /// By the variable `CONTAINERD`; 2.1 without.
+    ///
+    /// # Errors
+    /// For a value that is none of them.
+    pub fn chosen() -> Result<Series> {
+        match std::env::var("CONTAINERD").unwrap_or_default().as_str() {
+            "1.6" => Ok(Series::V1_6),
+            "1.7" => Ok(Series::V1_7),
+            "2.1" | "" => Ok(Series::V2_1),
+            other => bail!("CONTAINERD={other} is not one of 1.6, 1.7, 2.1"),
+        }
+    }
+
+    /// An executable of the unpacked package.
+    #[must_use]
+    pub fn bin(self, name: &str) -> PathBuf {
+        let dir = match self {
+            Series::V1_6 => "containerd-1.6",
+            Series::V1_7 => "containerd-1.7",
+            Series::V2_1 => "containerd-2.1",
+        };
+        paths::work().join(dir).join("usr/bin").join(name)
+    }
+}
+
+/// What both versions of the file share. Short socket names live below /run.
+pub(super) fn containerd(daemon: &Containerd, pause: &str) -> String {
+    let Containerd { run, root, .. } = daemon;
+    let cri = match daemon.series {
+        Series::V1_6 | Series::V1_7 => cri_v2(root, pause),
+        Series::V2_1 => cri_v3(root, pause),
+    };
+    let version = if daemon.series == Series::V2_1 { 3 } else { 2 };
+    format!(
+        r#"version = {version}
+root = "{root}/root"
+state = "{run}/state"
+
+[grpc]
+  address = "{socket}"
+
+[debug]
+  level = "info"
+
+{cri}"#,
+        root = root.display(),
+        run = run.display(),
+        socket = daemon.socket().display(),
+    )
+}
+
+// `restrict_oom_score_adj`: where root lacks CAP_SYS_RESOURCE, a lower score than our own is refused.
+// `netns_mounts_under_state_dir`: whoever else uses /run/netns cannot get in the way.
+
+fn cri_v3(root: &Path, pause: &str) -> String {
+    let root = root.display();
+    let plugins = paths::work().join("cni/usr/lib/cni");
+    let plugins = plugins.display();
+    format!(
+        r#"[plugins.'io.containerd.cri.v1.images']
+  snapshotter = "overlayfs"
+  use_local_image_pull = true
+  [plugins.'io.containerd.cri.v1.images'.pinned_images]
+    sandbox = "{pause}"
+
+[plugins.'io.containerd.cri.v1.runtime']
+  disable_apparmor = true
+  restrict_oom_score_adj = true
+  netns_mounts_under_state_dir = true
+  tolerate_missing_hugetlb_controller = true
+  [plugins.'io.containerd.cri.v1.runtime'.cni]
+    bin_dir = "{plugins}"
+    conf_dir = "{root}/cni"
+  [plugins.'io.containerd.cri.v1.runtime'.containerd]
+    default_runtime_name = "{HANDLER}"
+    [plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.{HANDLER}]
+      runtime_type = "{RUNTIME}"
+    [plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc]
+      runtime_type = "io.containerd.runc.v2"
+"#
+    )
+}
+
+fn cri_v2(root: &Path, pause: &str) -> String {
+    let root = root.display();
+    let plugins = paths::work().join("cni/usr/lib/cni");
+    let plugins = plugins.display();
+    format!(
+        r#"[plugins."io.containerd.grpc.v1.cri"]
+  sandbox_image = "{pause}"
+  disable_apparmor = true
+  restrict_oom_score_adj = true
+  netns_mounts_under_state_dir = true
+  tolerate_missing_hugetlb_controller = true
+  [plugins."io.containerd.grpc.v1.cri".cni]
+    bin_dir = "{plugins}"
+    conf_dir = "{root}/cni"
+  [plugins."io.containerd.grpc.v1.cri".containerd]
+    snapshotter = "overlayfs"
+    default_runtime_name = "{HANDLER}"
+    [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.{HANDLER}]
+      runtime_type = "{RUNTIME}"
+    [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
+      runtime_type = "io.containerd.runc.v2"
+"#
+    )
+}
+
+/// Point-to-point links: unlike a bridge they leave no device behind. The process number keeps parallel runs on
+/// networks of their own.
+pub(super) fn cni(root: &Path) -> String {
+    let id = std::process::id();
+    let (second, third) = (64 + (id / 64) % 64, (id % 64) * 4);
+    let leases = root.join("leases");
+    let leases = leases.display();
+    format!(
+        r#"{{
+  "cniVersion": "1.0.0",
+  "name": "mote",
+  "plugins": [
+    {{
+      "type": "ptp",
+      "ipMasq": false,
+      "ipam": {{
+        "type": "host-local",
+        "dataDir": "{leases}",
+        "ranges": [[{{ "subnet": "10.{second}.{third}.0/22" }}]],
+        "routes": [{{ "dst": "0.0.0.0/0" }}]
+      }}
+    }}
+  ]
+}}
+"#
+    )
+}

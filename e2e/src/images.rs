@@ -1,0 +1,298 @@
+//! Images, built on the spot as archives in OCI layout.
+
+use std::io::{Cursor, Write};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::{fs, io};
+
+use anyhow::{Context as _, Result};
+use oci_spec::image::{
+    Arch, ConfigBuilder, Descriptor, DescriptorBuilder, Digest, HistoryBuilder, ImageConfigurationBuilder,
+    ImageIndexBuilder, ImageManifestBuilder, MediaType, Os, PlatformBuilder, RootFsBuilder, Sha256Digest,
+};
+use sha2::{Digest as _, Sha256};
+
+use crate::containerd::Containerd;
+use crate::paths;
+
+/// The sandbox image. Nothing in it ever runs.
+pub const PAUSE: &str = "mote.test/pause:1";
+
+/// The forms in which a Wasm program can be an image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// An ordinary image whose entrypoint names a .wasm in its rootfs.
+    Rootfs,
+    /// The same, and it says `linux/amd64`, as build tools that know no Wasm do.
+    LinuxRootfs,
+    /// An OCI artifact: config `application/vnd.wasm.config.v0+json`, layer `application/wasm`.
+    Artifact,
+    /// Layer `application/vnd.bytecodealliance.wasm.component.layer.v0+wasm`.
+    ComponentLayer,
+    /// Layer `application/vnd.wasm.content.layer.v1+wasm`.
+    ContentLayer,
+}
+
+/// The four forms of a published image.
+pub const FORMS: [Form; 4] = [
+    Form::Rootfs,
+    Form::Artifact,
+    Form::ComponentLayer,
+    Form::ContentLayer,
+];
+
+/// An image to be built.
+#[derive(Clone, Debug)]
+pub struct Image {
+    pub name: String,
+    form: Form,
+    wasm: Vec<u8>,
+    entrypoint: Vec<String>,
+    env: Vec<String>,
+    files: Vec<(String, Vec<u8>)>,
+}
+
+impl Image {
+    /// An image of a program; its entrypoint is the program, without arguments.
+    #[must_use]
+    pub fn new(name: &str, form: Form, wasm: Vec<u8>) -> Image {
+        Image {
+            name: format!("mote.test/{name}:1"),
+            form,
+            wasm,
+            entrypoint: vec!["/app.wasm".into()],
+            env: Vec::new(),
+            files: Vec::new(),
+        }
+    }
+
+    /// An image of a guest that the build scripts made.
+    #[must_use]
+    pub fn program(name: &str, form: Form, program: &str) -> Image {
+        Image::new(name, form, paths::program_bytes(program))
+    }
+
+    /// Another entrypoint.
+    #[must_use]
+    pub fn entrypoint(mut self, words: &[&str]) -> Image {
+        self.entrypoint = words.iter().map(ToString::to_string).collect();
+        self
+    }
+
+    /// A variable of the image's own.
+    #[must_use]
+    pub fn env(mut self, name: &str, value: &str) -> Image {
+        self.env.push(format!("{name}={value}"));
+        self
+    }
+
+    /// One more file in the rootfs.
+    #[must_use]
+    pub fn file(mut self, path: &str, bytes: &[u8]) -> Image {
+        self.files
+            .push((path.trim_start_matches('/').into(), bytes.into()));
+        self
+    }
+
+    /// Builds it and imports it into both namespaces: `default` for `ctr`, `k8s.io` for CRI.
+    ///
+    /// # Errors
+    /// If containerd does not take it.
+    pub fn import(&self, daemon: &Containerd) -> Result<()> {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let path = daemon
+            .root
+            .join(format!("image-{}.tar", NEXT.fetch_add(1, Ordering::Relaxed)));
+        fs::write(&path, self.archive()?)?;
+        for namespace in ["default", "k8s.io"] {
+            import_archive(daemon, namespace, &path)?;
+        }
+        fs::remove_file(path)?;
+        Ok(())
+    }
+
+    fn archive(&self) -> Result<Vec<u8>> {
+        let mut layout = Layout::new()?;
+        let (layers, diff_ids) = self.layers(&mut layout)?;
+        let config = match self.form {
+            Form::Artifact => {
+                let digest = layers.first().map(|layer| layer.digest().to_string());
+                let config = serde_json::json!({
+                    "created": "2026-01-01T00:00:00Z",
+                    "architecture": "wasm",
+                    "os": "wasip1",
+                    "layerDigests": digest.into_iter().collect::<Vec<_>>(),
+                });
+                let media = MediaType::Other("application/vnd.wasm.config.v0+json".into());
+                layout.blob(media, config.to_string().as_bytes())?
+            }
+            _ => self.config(&mut layout, diff_ids)?,
+        };
+        let manifest = ImageManifestBuilder::default()
+            .schema_version(2_u32)
+            .media_type(MediaType::ImageManifest)
+            .config(config)
+            .layers(layers)
+            .build()?;
+        layout.finish(&self.name, manifest.to_string()?.as_bytes(), self.platform())
+    }
+
+    fn layers(&self, layout: &mut Layout) -> Result<(Vec<Descriptor>, Vec<String>)> {
+        let media = match self.form {
+            Form::Rootfs | Form::LinuxRootfs => {
+                let layer = self.rootfs()?;
+                let descriptor = layout.blob(MediaType::ImageLayer, &layer)?;
+                let diff_id = descriptor.digest().to_string();
+                return Ok((vec![descriptor], vec![diff_id]));
+            }
+            Form::Artifact => "application/wasm",
+            Form::ComponentLayer => "application/vnd.bytecodealliance.wasm.component.layer.v0+wasm",
+            Form::ContentLayer => "application/vnd.wasm.content.layer.v1+wasm",
+        };
+        // A layer that is no file tree has no diff id.
+        Ok((
+            vec![layout.blob(MediaType::Other(media.into()), &self.wasm)?],
+            Vec::new(),
+        ))
+    }
+
+    fn rootfs(&self) -> Result<Vec<u8>> {
+        let mut tar = tar::Builder::new(Vec::new());
+        if !self.wasm.is_empty() {
+            append(&mut tar, "app.wasm", &self.wasm, 0o755)?;
+        }
+        for (path, bytes) in &self.files {
+            append(&mut tar, path, bytes, 0o644)?;
+        }
+        Ok(tar.into_inner()?)
+    }
+
+    fn platform(&self) -> (Arch, Os) {
+        match self.form {
+            Form::LinuxRootfs => (Arch::Amd64, Os::Linux),
+            Form::Rootfs => (Arch::Wasm, Os::from("wasi")),
+            _ => (Arch::Wasm, Os::from("wasip1")),
+        }
+    }
+
+    fn config(&self, layout: &mut Layout, diff_ids: Vec<String>) -> Result<Descriptor> {
+        let (arch, os) = self.platform();
+        let config = ImageConfigurationBuilder::default()
+            .architecture(arch)
+            .os(os)
+            .config(
+                ConfigBuilder::default()
+                    .entrypoint(self.entrypoint.clone())
+                    .env(self.env.clone())
+                    .build()?,
+            )
+            .rootfs(
+                RootFsBuilder::default()
+                    .typ("layers")
+                    .diff_ids(diff_ids)
+                    .build()?,
+            )
+            .history(vec![HistoryBuilder::default().created_by("e2e").build()?])
+            .build()?;
+        layout.blob(MediaType::ImageConfig, config.to_string()?.as_bytes())
+    }
+}
+
+/// The sandbox image, imported where CRI looks.
+///
+/// # Errors
+/// If containerd does not take it.
+pub fn import_pause(daemon: &Containerd) -> Result<()> {
+    let mut pause = Image::new("pause", Form::LinuxRootfs, Vec::new()).file("etc/mote", b"sandbox\n");
+    pause.entrypoint = vec!["/pause".into()];
+    pause.import(daemon)
+}
+
+fn import_archive(daemon: &Containerd, namespace: &str, path: &std::path::Path) -> Result<()> {
+    let output = daemon
+        .ctr()
+        .args(["--namespace", namespace, "images", "import", "--all-platforms"])
+        .arg(path)
+        .output()
+        .context("ctr images import")?;
+    let said = format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    anyhow::ensure!(output.status.success(), "ctr images import: {said}");
+    Ok(())
+}
+
+fn append(tar: &mut tar::Builder<Vec<u8>>, path: &str, bytes: &[u8], mode: u32) -> io::Result<()> {
+    let mut header = tar::Header::new_ustar();
+    header.set_size(bytes.len() as u64);
+    header.set_mode(mode);
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_mtime(0);
+    header.set_cksum();
+    tar.append_data(&mut header, PathBuf::from(path), Cursor::new(bytes))
+}
+
+/// An archive in the making.
+struct Layout {
+    tar: tar::Builder<Vec<u8>>,
+}
+
+impl Layout {
+    fn new() -> Result<Layout> {
+        let mut tar = tar::Builder::new(Vec::new());
+        append(
+            &mut tar,
+            "oci-layout",
+            br#"{"imageLayoutVersion":"1.0.0"}"#,
+            0o644,
+        )?;
+        Ok(Layout { tar })
+    }
+
+    fn blob(&mut self, media_type: MediaType, bytes: &[u8]) -> Result<Descriptor> {
+        let mut digest = String::new();
+        for byte in Sha256::digest(bytes) {
+            digest.push_str(&format!("{byte:02x}"));
+        }
+        append(&mut self.tar, &format!("blobs/sha256/{digest}"), bytes, 0o644)?;
+        let digest: Sha256Digest = digest.parse()?;
+        let size = u64::try_from(bytes.len())?;
+        Ok(Descriptor::new(media_type, size, Digest::from(digest)))
+    }
+
+    fn finish(mut self, name: &str, manifest: &[u8], platform: (Arch, Os)) -> Result<Vec<u8>> {
+        let blob = self.blob(MediaType::ImageManifest, manifest)?;
+        let platform = PlatformBuilder::default()
+            .architecture(platform.0)
+            .os(platform.1)
+            .build()?;
+        let tag = name.rsplit_once(':').map_or("1", |(_, tag)| tag);
+        let annotations = [
+            ("io.containerd.image.name".to_string(), name.to_string()),
+            ("org.opencontainers.image.ref.name".to_string(), tag.to_string()),
+        ];
+        let descriptor = DescriptorBuilder::default()
+            .media_type(MediaType::ImageManifest)
+            .digest(blob.digest().clone())
+            .size(blob.size())
+            .platform(platform)
+            .annotations(
+                annotations
+                    .into_iter()
+                    .collect::<std::collections::HashMap<_, _>>(),
+            )
+            .build()?;
+        let index = ImageIndexBuilder::default()
+            .schema_version(2_u32)
+            .media_type(MediaType::ImageIndex)
+            .manifests(vec![descriptor])
+            .build()?;
+        append(&mut self.tar, "index.json", index.to_string()?.as_bytes(), 0o644)?;
+        let mut bytes = self.tar.into_inner()?;
+        bytes.flush()?;
+        Ok(bytes)
+    }
+}

@@ -1,0 +1,405 @@
+//! Pods by CRI, step by step as the kubelet does it: cgroup, sandbox, container, log, stop, remove.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail, ensure};
+
+use crate::containerd::{Containerd, HANDLER};
+use crate::cri::Cri;
+use crate::cri::log::Log;
+use crate::cri::messages::*;
+use crate::leaks;
+
+/// A pod. Removed by [`Pod::remove`], or, for a test that fails before that, when dropped.
+#[derive(Debug)]
+pub struct Pod<'a> {
+    daemon: &'a Containerd,
+    pub cri: Cri,
+    pub id: String,
+    config: PodSandboxConfig,
+    containers: Vec<String>,
+    removed: bool,
+}
+
+/// What is to run in a container.
+#[derive(Clone, Debug, Default)]
+pub struct Spec {
+    name: String,
+    image: String,
+    command: Vec<String>,
+    args: Vec<String>,
+    envs: Vec<KeyValue>,
+    memory: i64,
+}
+
+impl Spec {
+    /// A container of an image.
+    #[must_use]
+    pub fn new(name: &str, image: &str) -> Spec {
+        Spec {
+            name: name.into(),
+            image: image.into(),
+            ..Spec::default()
+        }
+    }
+
+    /// Instead of the image's entrypoint.
+    #[must_use]
+    pub fn command(mut self, words: &[&str]) -> Spec {
+        self.command = words.iter().map(ToString::to_string).collect();
+        self
+    }
+
+    /// After the entrypoint.
+    #[must_use]
+    pub fn args(mut self, words: &[&str]) -> Spec {
+        self.args = words.iter().map(ToString::to_string).collect();
+        self
+    }
+
+    #[must_use]
+    pub fn env(mut self, key: &str, value: &str) -> Spec {
+        self.envs.push(KeyValue {
+            key: key.into(),
+            value: value.into(),
+        });
+        self
+    }
+
+    /// The memory limit in bytes.
+    #[must_use]
+    pub fn memory(mut self, bytes: i64) -> Spec {
+        self.memory = bytes;
+        self
+    }
+
+    fn config(&self) -> ContainerConfig {
+        ContainerConfig {
+            metadata: Some(ContainerMetadata {
+                name: self.name.clone(),
+                attempt: 0,
+            }),
+            image: Some(ImageSpec {
+                image: self.image.clone(),
+                annotations: HashMap::new(),
+            }),
+            command: self.command.clone(),
+            args: self.args.clone(),
+            envs: self.envs.clone(),
+            log_path: format!("{}.log", self.name),
+            linux: Some(LinuxContainerConfig {
+                resources: Some(LinuxContainerResources {
+                    cpu_shares: 2,
+                    memory_limit_in_bytes: self.memory,
+                    oom_score_adj: 1000,
+                    ..LinuxContainerResources::default()
+                }),
+                security_context: Some(ContainerSecurityContext {
+                    namespace_options: Some(NamespaceOption {
+                        pid: 1,
+                        ..NamespaceOption::default()
+                    }),
+                }),
+            }),
+            ..ContainerConfig::default()
+        }
+    }
+}
+
+impl<'a> Pod<'a> {
+    /// Runs the sandbox of a new pod under Mote.
+    ///
+    /// # Errors
+    /// The runtime's.
+    pub fn run(daemon: &'a Containerd, name: &str) -> Result<Pod<'a>> {
+        Pod::run_with(daemon, name, HANDLER)
+    }
+
+    /// Runs the sandbox of a new pod.
+    ///
+    /// # Errors
+    /// The runtime's.
+    pub fn run_with(daemon: &'a Containerd, name: &str, handler: &str) -> Result<Pod<'a>> {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let uid = format!(
+            "{name}-{}-{}",
+            std::process::id(),
+            NEXT.fetch_add(1, Ordering::Relaxed)
+        );
+        let cgroup = format!("{}/pod-{uid}", daemon.cgroup);
+        make_cgroup(&cgroup);
+        let logs = daemon.root.join("logs").join(&uid);
+        fs::create_dir_all(&logs)?;
+        let config = PodSandboxConfig {
+            metadata: Some(PodSandboxMetadata {
+                name: name.into(),
+                uid,
+                namespace: "default".into(),
+                attempt: 0,
+            }),
+            hostname: name.into(),
+            log_directory: logs.display().to_string(),
+            linux: Some(LinuxPodSandboxConfig {
+                cgroup_parent: cgroup,
+                security_context: Some(SandboxSecurityContext {
+                    namespace_options: Some(NamespaceOption {
+                        pid: 1,
+                        ..NamespaceOption::default()
+                    }),
+                }),
+            }),
+            ..PodSandboxConfig::default()
+        };
+        let cri = Cri::connect(daemon)?;
+        let mut pod = Pod {
+            daemon,
+            cri,
+            id: String::new(),
+            config: config.clone(),
+            containers: Vec::new(),
+            removed: false,
+        };
+        let request = RunPodSandboxRequest {
+            config: Some(config),
+            runtime_handler: handler.into(),
+        };
+        pod.id = pod
+            .cri
+            .run_pod_sandbox(request)
+            .context("RunPodSandbox")?
+            .pod_sandbox_id;
+        Ok(pod)
+    }
+
+    /// Its cgroup, as in `/proc/PID/cgroup`.
+    #[must_use]
+    pub fn cgroup(&self) -> &str {
+        self.config
+            .linux
+            .as_ref()
+            .map_or("", |linux| &linux.cgroup_parent)
+    }
+
+    /// Its address, if CNI gave one.
+    ///
+    /// # Errors
+    /// The runtime's.
+    pub fn ip(&self) -> Result<String> {
+        let status = self
+            .cri
+            .pod_sandbox_status(self.request())?
+            .status
+            .unwrap_or_default();
+        Ok(status.network.unwrap_or_default().ip)
+    }
+
+    /// Creates a container.
+    ///
+    /// # Errors
+    /// The runtime's.
+    pub fn create(&mut self, spec: &Spec) -> Result<String> {
+        let request = CreateContainerRequest {
+            pod_sandbox_id: self.id.clone(),
+            config: Some(spec.config()),
+            sandbox_config: Some(self.config.clone()),
+        };
+        let id = self
+            .cri
+            .create_container(request)
+            .context("CreateContainer")?
+            .container_id;
+        self.containers.push(id.clone());
+        Ok(id)
+    }
+
+    /// Creates and starts a container.
+    ///
+    /// # Errors
+    /// The runtime's.
+    pub fn start(&mut self, spec: &Spec) -> Result<String> {
+        let id = self.create(spec)?;
+        self.cri
+            .start_container(container(&id))
+            .context("StartContainer")?;
+        Ok(id)
+    }
+
+    /// Runs a container to its end.
+    ///
+    /// # Errors
+    /// The runtime's, or if it takes more than a minute.
+    pub fn run_container(&mut self, spec: &Spec) -> Result<(ContainerStatus, Log)> {
+        let id = self.start(spec)?;
+        let status = self.wait(&id)?;
+        Ok((status, self.log(&spec.name)?))
+    }
+
+    /// A container's status.
+    ///
+    /// # Errors
+    /// The runtime's.
+    pub fn status(&self, id: &str) -> Result<ContainerStatus> {
+        self.cri
+            .container_status(container(id))
+            .context("ContainerStatus")?
+            .status
+            .context("no status")
+    }
+
+    /// Waits for a container's end.
+    ///
+    /// # Errors
+    /// The runtime's, or if it takes more than a minute.
+    pub fn wait(&self, id: &str) -> Result<ContainerStatus> {
+        let give_up = Instant::now() + Duration::from_secs(60);
+        loop {
+            let status = self.status(id)?;
+            if status.state() == ContainerState::Exited {
+                return Ok(status);
+            }
+            if Instant::now() > give_up {
+                bail!(
+                    "container {id} still runs; containerd says:\n{}",
+                    self.daemon.log_tail(20)
+                );
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// A container's log, by the container's name.
+    ///
+    /// # Errors
+    /// If it is missing or malformed.
+    pub fn log(&self, name: &str) -> Result<Log> {
+        Log::read(&PathBuf::from(&self.config.log_directory).join(format!("{name}.log")))
+    }
+
+    /// Waits until a container's output holds a text.
+    ///
+    /// # Errors
+    /// If it does not within half a minute.
+    pub fn wait_for_output(&self, name: &str, text: &str) -> Result<()> {
+        let give_up = Instant::now() + Duration::from_secs(30);
+        loop {
+            let log = self.log(name).unwrap_or_default();
+            if log.stdout.contains(text) {
+                return Ok(());
+            }
+            ensure!(Instant::now() < give_up, "no {text:?} in {log:?}");
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Stops a container: SIGTERM, and SIGKILL after so many seconds.
+    ///
+    /// # Errors
+    /// The runtime's.
+    pub fn stop_container(&self, id: &str, timeout: i64) -> Result<()> {
+        let request = StopContainerRequest {
+            container_id: id.into(),
+            timeout,
+        };
+        self.cri.stop_container(request).context("StopContainer")?;
+        Ok(())
+    }
+
+    /// Removes a container.
+    ///
+    /// # Errors
+    /// The runtime's.
+    pub fn remove_container(&mut self, id: &str) -> Result<()> {
+        self.cri
+            .remove_container(container(id))
+            .context("RemoveContainer")?;
+        Ok(())
+    }
+
+    /// Stops and removes all of it, and looks whether anything is left on the node.
+    ///
+    /// # Errors
+    /// The runtime's, or a list of leftovers.
+    pub fn remove(mut self) -> Result<()> {
+        self.tear_down()?;
+        let mut ids = self.containers.clone();
+        ids.push(self.id.clone());
+        ids.push(self.config.metadata.clone().unwrap_or_default().uid);
+        let left = leaks::of_ids(self.daemon, &ids);
+        ensure!(left.is_empty(), "left behind:\n{}", left.join("\n"));
+        Ok(())
+    }
+
+    fn tear_down(&mut self) -> Result<()> {
+        self.removed = true;
+        let stopped = if self.id.is_empty() {
+            Ok(())
+        } else {
+            self.cri
+                .stop_pod_sandbox(self.request())
+                .context("StopPodSandbox")
+                .and_then(|_| {
+                    self.cri
+                        .remove_pod_sandbox(self.request())
+                        .context("RemovePodSandbox")
+                })
+                .map(drop)
+        };
+        leaks::remove_cgroups(self.cgroup());
+        let _ = fs::remove_dir_all(&self.config.log_directory);
+        stopped
+    }
+
+    fn request(&self) -> PodSandboxId {
+        PodSandboxId {
+            pod_sandbox_id: self.id.clone(),
+        }
+    }
+}
+
+impl Drop for Pod<'_> {
+    fn drop(&mut self) {
+        if !self.removed {
+            let _ = self.tear_down();
+        }
+    }
+}
+
+fn container(id: &str) -> ContainerId {
+    ContainerId {
+        container_id: id.into(),
+    }
+}
+
+/// Makes a pod's cgroup, which is the kubelet's part.
+fn make_cgroup(name: &str) {
+    let roots = leaks::cgroup_roots();
+    let unified = roots.len() == 1;
+    for root in roots {
+        let controller = root
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        // A new cpuset is empty and lets nothing run; the systemd hierarchy and a unified one beside version 1 have
+        // no controllers.
+        if !unified && ["cpuset", "systemd", "unified"].contains(&controller.as_str()) {
+            continue;
+        }
+        let mut dir = root;
+        for part in name.trim_start_matches('/').split('/') {
+            if unified {
+                let _ = fs::write(dir.join("cgroup.subtree_control"), "+memory +cpu +pids");
+            }
+            dir.push(part);
+            let _ = fs::create_dir(&dir);
+        }
+        if unified {
+            let _ = fs::write(dir.join("cgroup.subtree_control"), "+memory +cpu +pids");
+        }
+    }
+}
