@@ -1,1 +1,74 @@
-fn main() {}
+//! `containerd-shim-mote-v1`: containerd's side of Mote (runtime `io.containerd.mote.v1`).
+//!
+//! containerd starts this program with the action `start` for each container; the first of a pod leaves a daemon
+//! behind, which serves the task calls for all of the pod and runs each container's program in a `mote-vmm` process.
+//! The shim turns requests into a state machine, an OCI spec into a grant, and an image into a Wasm file. It opens
+//! neither KVM nor Wasm itself: `mote-launch` starts the processes that do.
+//!
+//! | module | concern |
+//! |---|---|
+//! | `flags`, `bootstrap`, `start`, `cleanup`, `daemon` | how containerd starts and ends a shim |
+//! | `service` | the task service, its calls mapped to `pod` |
+//! | `pod`, `create`, `task`, `state`, `exit`, `record` | the tasks and their states |
+//! | `spec`, `grant`, `image` | what to run, with what |
+//! | `mounts`, `cgroup`, `stdio`, `termination` | what a task has on the host |
+//! | `vm` | the way to `mote-launch` |
+//! | `events`, `logger`, `time`, `error` | what is told to containerd |
+
+mod bootstrap;
+mod cgroup;
+mod cleanup;
+mod create;
+mod daemon;
+mod error;
+mod events;
+mod exit;
+mod flags;
+mod grant;
+mod image;
+mod info;
+mod logger;
+mod mounts;
+mod pod;
+mod record;
+mod service;
+mod spec;
+mod start;
+mod state;
+mod stdio;
+mod task;
+mod termination;
+mod time;
+mod vm;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("containerd-shim-mote-v1: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<(), Box<dyn std::error::Error>> {
+    let flags = flags::parse(std::env::args().skip(1))?;
+    if flags.version {
+        println!(
+            "containerd-shim-mote-v1:\n  Version:  {}",
+            env!("CARGO_PKG_VERSION")
+        );
+        return Ok(());
+    }
+    if flags.info {
+        return Ok(info::run()?);
+    }
+    match flags.action.as_str() {
+        "start" => Ok(start::run(&flags)?),
+        "delete" => Ok(cleanup::run(&flags)?),
+        "" => Ok(daemon::run(&flags)?),
+        other => Err(format!("unknown action {other:?}; containerd uses \"start\" and \"delete\"").into()),
+    }
+}

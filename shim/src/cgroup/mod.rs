@@ -1,0 +1,405 @@
+//! The container's cgroup, in either version: made from `linux.cgroupsPath`, limited, removed on delete.
+//!
+//! The VMM joins before it executes, so that all it ever allocates is charged to the container.
+
+pub(crate) mod path;
+pub(crate) mod stats;
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::grant::{Grant, VMM_OVERHEAD};
+use crate::spec::{Cpu, Resources};
+
+/// Version 1 controllers that a container joins, where they are mounted.
+const CONTROLLERS: [&str; 5] = ["memory", "cpu", "cpuacct", "pids", "freezer"];
+
+/// Value that stands for no limit in memory files of version 1.
+pub(crate) const UNLIMITED: u64 = u64::MAX;
+
+/// A cgroup that cannot be set up.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CgroupError {
+    #[error("linux.cgroupsPath {path:?}: {reason}")]
+    Path { path: String, reason: &'static str },
+    #[error("creating cgroup {path}: {source}")]
+    Create { path: PathBuf, source: io::Error },
+    #[error("writing {value:?} to {path}: {source}")]
+    Write {
+        path: PathBuf,
+        value: String,
+        source: io::Error,
+    },
+    #[error("removing cgroup {path}: {source}")]
+    Remove { path: PathBuf, source: io::Error },
+}
+
+/// Where the hierarchies are mounted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Hierarchies {
+    /// `(controller, mount point)`; `cpu` and `cpuacct` often share one.
+    V1(Vec<(String, PathBuf)>),
+    V2(PathBuf),
+    /// None is mounted; containers run without limits of the kernel's.
+    None,
+}
+
+impl Hierarchies {
+    /// Reads `/proc/self/mountinfo`.
+    #[must_use]
+    pub(crate) fn detect() -> Hierarchies {
+        Hierarchies::from_mountinfo(&std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default())
+    }
+
+    /// Version 2 is in use only where no controller of version 1 is mounted: a hybrid system has an empty version 2
+    /// hierarchy beside version 1's (systemd mounts it at `/sys/fs/cgroup/unified`).
+    fn from_mountinfo(text: &str) -> Hierarchies {
+        let mut v1: Vec<(String, PathBuf)> = Vec::new();
+        let mut v2 = None;
+        for line in text.lines() {
+            // proc(5): id parent major:minor root point options [tags] - type source superoptions
+            let Some((left, right)) = line.split_once(" - ") else {
+                continue;
+            };
+            let Some(point) = left.split(' ').nth(4) else {
+                continue;
+            };
+            let mut right = right.split(' ');
+            match right.next() {
+                Some("cgroup2") if v2.is_none() => v2 = Some(PathBuf::from(point)),
+                Some("cgroup") => {
+                    for controller in right.nth(1).unwrap_or_default().split(',') {
+                        let known = v1.iter().any(|(name, _)| name == controller);
+                        if CONTROLLERS.contains(&controller) && !known {
+                            v1.push((controller.to_owned(), point.into()));
+                        }
+                    }
+                }
+                _ => {}
+            }
+        }
+        match v2 {
+            _ if !v1.is_empty() => Hierarchies::V1(v1),
+            Some(point) => Hierarchies::V2(point),
+            None => Hierarchies::None,
+        }
+    }
+}
+
+/// A container's cgroup.
+#[derive(Clone, Debug)]
+pub(crate) struct Cgroup {
+    hierarchies: Hierarchies,
+    /// Path below the mount points, without a leading slash.
+    relative: PathBuf,
+}
+
+impl Cgroup {
+    /// Makes the cgroup and sets its limits. `None` without a path or without hierarchies. On an error nothing of it
+    /// stays.
+    ///
+    /// # Errors
+    /// A [`CgroupError`] that names the file.
+    pub(crate) fn create(grant: &Grant) -> Result<Option<Cgroup>, CgroupError> {
+        let Some(relative) = path::resolve(&grant.cgroups_path)? else {
+            return Ok(None);
+        };
+        let cgroup = Cgroup {
+            hierarchies: Hierarchies::detect(),
+            relative,
+        };
+        if cgroup.hierarchies == Hierarchies::None {
+            return Ok(None);
+        }
+        let done = cgroup.make_directories().and_then(|()| cgroup.limit(grant));
+        if let Err(error) = done {
+            let _ = remove(&cgroup.directories());
+            return Err(error);
+        }
+        Ok(Some(cgroup))
+    }
+
+    /// The container's directories, one per hierarchy.
+    #[must_use]
+    pub(crate) fn directories(&self) -> Vec<PathBuf> {
+        match &self.hierarchies {
+            Hierarchies::V1(mounts) => {
+                let mut all: Vec<PathBuf> = mounts
+                    .iter()
+                    .map(|(_, point)| point.join(&self.relative))
+                    .collect();
+                all.sort();
+                all.dedup();
+                all
+            }
+            Hierarchies::V2(point) => vec![point.join(&self.relative)],
+            Hierarchies::None => Vec::new(),
+        }
+    }
+
+    /// Whether this is version 2, for the type of the metrics.
+    #[must_use]
+    pub(crate) fn is_v2(&self) -> bool {
+        matches!(self.hierarchies, Hierarchies::V2(_))
+    }
+
+    /// The directory that has a controller's files.
+    #[must_use]
+    pub(crate) fn directory(&self, controller: &str) -> Option<PathBuf> {
+        match &self.hierarchies {
+            Hierarchies::V1(mounts) => {
+                let (_, point) = mounts.iter().find(|(name, _)| name == controller)?;
+                Some(point.join(&self.relative))
+            }
+            Hierarchies::V2(point) => Some(point.join(&self.relative)),
+            Hierarchies::None => None,
+        }
+    }
+
+    /// How often the kernel killed a process here because memory ran out.
+    #[must_use]
+    pub(crate) fn oom_kills(&self) -> u64 {
+        let Some(dir) = self.directory("memory") else {
+            return 0;
+        };
+        let file = if self.is_v2() {
+            "memory.events"
+        } else {
+            "memory.oom_control"
+        };
+        stats::Table::read(&dir.join(file)).get("oom_kill")
+    }
+
+    fn make_directories(&self) -> Result<(), CgroupError> {
+        if let Hierarchies::V2(point) = &self.hierarchies {
+            return make_v2(point, &self.relative);
+        }
+        for dir in self.directories() {
+            std::fs::create_dir_all(&dir).map_err(|source| CgroupError::Create { path: dir, source })?;
+        }
+        Ok(())
+    }
+
+    fn limit(&self, grant: &Grant) -> Result<(), CgroupError> {
+        let values = if self.is_v2() {
+            v2_values(grant)
+        } else {
+            v1_values(grant)
+        };
+        for (controller, file, value) in values {
+            let Some(dir) = self.directory(controller) else {
+                continue;
+            };
+            let path = dir.join(file);
+            std::fs::write(&path, &value).map_err(|source| CgroupError::Write { path, value, source })?;
+        }
+        Ok(())
+    }
+}
+
+/// Removes cgroup directories. A process that was just killed keeps its cgroup busy for a moment, so this tries for
+/// up to a second.
+///
+/// # Errors
+/// [`CgroupError::Remove`] for one that stays busy.
+pub(crate) fn remove(directories: &[PathBuf]) -> Result<(), CgroupError> {
+    let mut result = Ok(());
+    for dir in directories {
+        let mut wait = Duration::from_millis(1);
+        loop {
+            match std::fs::remove_dir(dir) {
+                Ok(()) => break,
+                Err(e) if e.kind() == io::ErrorKind::NotFound => break,
+                Err(source) if wait > Duration::from_millis(512) => {
+                    result = Err(CgroupError::Remove {
+                        path: dir.clone(),
+                        source,
+                    });
+                    break;
+                }
+                Err(_) => {
+                    std::thread::sleep(wait);
+                    wait *= 2;
+                }
+            }
+        }
+    }
+    result
+}
+
+/// Makes a directory of version 2. Controllers reach it only if every ancestor hands them down
+/// (cgroup-v2, "Enabling and Disabling").
+fn make_v2(point: &Path, relative: &Path) -> Result<(), CgroupError> {
+    let mut dir = point.to_owned();
+    for part in relative {
+        // Best effort: systemd may have done so already, and a controller may not exist.
+        for controller in ["+memory", "+cpu", "+pids"] {
+            let _ = std::fs::write(dir.join("cgroup.subtree_control"), controller);
+        }
+        dir.push(part);
+        match std::fs::create_dir(&dir) {
+            Ok(()) => {}
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(source) => return Err(CgroupError::Create { path: dir, source }),
+        }
+    }
+    Ok(())
+}
+
+type Values = Vec<(&'static str, &'static str, String)>;
+
+/// The memory that the whole VMM process may use.
+fn memory_limit(grant: &Grant) -> u64 {
+    grant.memory_limit.saturating_add(VMM_OVERHEAD)
+}
+
+fn v1_values(grant: &Grant) -> Values {
+    let Resources { cpu, pids, .. } = &grant.resources;
+    let mut values = vec![("memory", "memory.limit_in_bytes", memory_limit(grant).to_string())];
+    let Cpu {
+        shares,
+        quota,
+        period,
+    } = cpu.clone().unwrap_or_default();
+    if let Some(shares) = shares.filter(|s| *s > 0) {
+        values.push(("cpu", "cpu.shares", shares.to_string()));
+    }
+    if let Some(period) = period.filter(|p| *p > 0) {
+        values.push(("cpu", "cpu.cfs_period_us", period.to_string()));
+    }
+    if let Some(quota) = quota.filter(|q| *q != 0) {
+        values.push(("cpu", "cpu.cfs_quota_us", quota.to_string()));
+    }
+    if let Some(limit) = pids.as_ref().and_then(|p| p.limit).filter(|l| *l != 0) {
+        values.push(("pids", "pids.max", limit_or_max(limit)));
+    }
+    values
+}
+
+fn v2_values(grant: &Grant) -> Values {
+    let Resources { cpu, pids, .. } = &grant.resources;
+    let mut values = vec![("memory", "memory.max", memory_limit(grant).to_string())];
+    let Cpu {
+        shares,
+        quota,
+        period,
+    } = cpu.clone().unwrap_or_default();
+    if let Some(shares) = shares.filter(|s| *s > 0) {
+        values.push(("cpu", "cpu.weight", weight(shares).to_string()));
+    }
+    if let Some(quota) = quota.filter(|q| *q != 0) {
+        let quota = if quota < 0 {
+            "max".to_owned()
+        } else {
+            quota.to_string()
+        };
+        values.push((
+            "cpu",
+            "cpu.max",
+            format!("{quota} {}", period.filter(|p| *p > 0).unwrap_or(100_000)),
+        ));
+    }
+    if let Some(limit) = pids.as_ref().and_then(|p| p.limit).filter(|l| *l != 0) {
+        values.push(("pids", "pids.max", limit_or_max(limit)));
+    }
+    values
+}
+
+fn limit_or_max(limit: i64) -> String {
+    if limit < 0 {
+        "max".to_owned()
+    } else {
+        limit.to_string()
+    }
+}
+
+/// Shares [2, 262144] to weight [1, 10000], the linear map that runc and the kubelet use (opencontainers/cgroups,
+/// `ConvertCPUSharesToCgroupV2Value`), so that pods compare with those of other runtimes.
+fn weight(shares: u64) -> u64 {
+    let shares = shares.clamp(2, 262_144);
+    1 + ((shares - 2) * 9_999) / 262_142
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn grant(resources: &str) -> Grant {
+        let json = format!(r#"{{"process": {{"args": ["a"]}}, "linux": {{"resources": {resources}}}}}"#);
+        crate::grant::from_spec(&serde_json::from_str(&json).unwrap()).unwrap()
+    }
+
+    const HYBRID: &str = "\
+30 24 0:26 / /sys/fs/cgroup ro,nosuid - tmpfs tmpfs ro,mode=755
+31 30 0:27 / /sys/fs/cgroup/unified rw,nosuid shared:9 - cgroup2 cgroup2 rw,nsdelegate
+32 30 0:28 / /sys/fs/cgroup/cpu,cpuacct rw - cgroup cgroup rw,cpu,cpuacct
+33 30 0:29 / /sys/fs/cgroup/memory rw shared:3 - cgroup cgroup rw,memory
+34 30 0:30 / /sys/fs/cgroup/systemd rw - cgroup cgroup rw,xattr,name=systemd";
+
+    #[test]
+    fn an_empty_unified_hierarchy_is_not_version_2() {
+        let Hierarchies::V1(mounts) = Hierarchies::from_mountinfo(HYBRID) else {
+            panic!("not version 1")
+        };
+        let names: Vec<_> = mounts.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(names, ["cpu", "cpuacct", "memory"]);
+        let cgroup = Cgroup {
+            hierarchies: Hierarchies::V1(mounts),
+            relative: "k/p".into(),
+        };
+        assert_eq!(
+            cgroup.directories(),
+            ["/sys/fs/cgroup/cpu,cpuacct/k/p", "/sys/fs/cgroup/memory/k/p"].map(PathBuf::from)
+        );
+        assert_eq!(cgroup.directory("pids"), None);
+    }
+
+    #[test]
+    fn version_2_alone() {
+        let text = "30 24 0:26 / /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw";
+        assert_eq!(
+            Hierarchies::from_mountinfo(text),
+            Hierarchies::V2("/sys/fs/cgroup".into())
+        );
+        assert_eq!(Hierarchies::from_mountinfo(""), Hierarchies::None);
+    }
+
+    #[test]
+    fn limits_of_both_versions() {
+        let grant = grant(
+            r#"{"memory": {"limit": 134217728}, "cpu": {"shares": 512, "quota": 50000, "period": 100000},
+                "pids": {"limit": -1}}"#,
+        );
+        let text = |values: Values| {
+            values
+                .into_iter()
+                .map(|(_, f, v)| format!("{f}={v}"))
+                .collect::<Vec<_>>()
+                .join(";")
+        };
+        assert_eq!(
+            text(v1_values(&grant)),
+            "memory.limit_in_bytes=201326592;cpu.shares=512;cpu.cfs_period_us=100000;cpu.cfs_quota_us=50000;\
+             pids.max=max"
+        );
+        assert_eq!(
+            text(v2_values(&grant)),
+            "memory.max=201326592;cpu.weight=20;cpu.max=50000 100000;pids.max=max"
+        );
+    }
+
+    #[test]
+    fn weights_span_the_range() {
+        assert_eq!(
+            (
+                weight(0),
+                weight(2),
+                weight(1024),
+                weight(262_144),
+                weight(u64::MAX)
+            ),
+            (1, 1, 39, 10_000, 10_000)
+        );
+    }
+}

@@ -1,0 +1,147 @@
+//! Create: all that can fail is done here and undone on failure, so that an error shows where users look for it (in
+//! `ctr`'s output, in the pod's events) and leaves nothing behind.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::cgroup::Cgroup;
+use crate::error::TaskError;
+use crate::events::Publisher;
+use crate::grant;
+use crate::image::{self, Place};
+use crate::mounts::{self, Mount};
+use crate::record::Record;
+use crate::spec::{self, Spec, SpecError};
+use crate::state::Phase;
+use crate::stdio::{self, Names};
+use crate::task::{Ready, Task, release};
+use crate::vm::Node;
+
+/// What containerd asks for.
+#[derive(Clone, Debug)]
+pub(crate) struct Request {
+    pub id: String,
+    pub bundle: PathBuf,
+    pub rootfs: Vec<Mount>,
+    pub terminal: bool,
+    pub io: Names,
+    pub checkpoint: String,
+}
+
+/// Where the daemon serves.
+#[derive(Clone, Debug)]
+pub(crate) struct Context {
+    /// containerd's gRPC socket.
+    pub address: String,
+    pub namespace: String,
+    pub events: Publisher,
+}
+
+/// Makes a task.
+///
+/// # Errors
+/// A [`TaskError`]; mounts, cgroups and files of the attempt are gone then.
+pub(crate) async fn create(context: &Context, request: Request) -> Result<Task, TaskError> {
+    if !request.checkpoint.is_empty() {
+        return Err(TaskError::Restore);
+    }
+    if request.terminal {
+        return Err(SpecError::Terminal.into());
+    }
+    let spec = spec::read(&request.bundle)?;
+    let mut record = Record {
+        id: request.id.clone(),
+        sandbox: spec.is_sandbox(),
+        phase: Phase::Created,
+        process: None,
+        rootfs: None,
+        cgroups: Vec::new(),
+        netns: spec.network_namespace().map(PathBuf::from),
+        exit: None,
+    };
+    let made = match record.sandbox {
+        true => Ok((None, None)),
+        false => container(context, &request, &spec, &mut record)
+            .await
+            .map(|(ready, cgroup)| (Some(ready), cgroup)),
+    };
+    let saved = made.and_then(|made| {
+        let error = |source| TaskError::Record {
+            id: request.id.clone(),
+            bundle: request.bundle.clone(),
+            source,
+        };
+        record.save(&request.bundle).map_err(error).map(|()| made)
+    });
+    match saved {
+        Ok((ready, cgroup)) => Ok(Task::new(
+            record,
+            request.bundle,
+            request.io,
+            cgroup,
+            ready,
+            context.events.clone(),
+        )),
+        Err(error) => {
+            let _ = tokio::task::spawn_blocking(move || release(&record)).await;
+            Record::remove(&request.bundle);
+            Err(error)
+        }
+    }
+}
+
+/// The steps for a container, the cheap ones first. What they leave on the host is noted in `record`.
+async fn container(
+    context: &Context,
+    request: &Request,
+    spec: &Spec,
+    record: &mut Record,
+) -> Result<(Ready, Option<Cgroup>), TaskError> {
+    let grant = grant::from_spec(spec)?;
+    let node = blocking(&request.id, || Ok(Arc::new(Node::open()?))).await?;
+    let rootfs = rootfs(request, spec, record).await?;
+    let place = Place {
+        rootfs: &rootfs,
+        address: &context.address,
+        namespace: &context.namespace,
+        id: &request.id,
+    };
+    let wasm = image::find(spec, place).await?;
+    let compiler = Arc::clone(&node);
+    let program = blocking(&request.id, move || Ok(compiler.compile(wasm)?)).await?;
+    let stdio = stdio::open(&request.io)?;
+    let cgroup = Cgroup::create(&grant)?;
+    record.cgroups = cgroup.as_ref().map(Cgroup::directories).unwrap_or_default();
+    Ok((
+        Ready {
+            node,
+            program,
+            grant,
+            stdio,
+        },
+        cgroup,
+    ))
+}
+
+/// Mounts the root file system, or finds the one that is there (`ctr run --rootfs`, `root.path`).
+async fn rootfs(request: &Request, spec: &Spec, record: &mut Record) -> Result<PathBuf, TaskError> {
+    if request.rootfs.is_empty() {
+        let path = spec.root.as_ref().map_or("rootfs", |root| root.path.as_str());
+        return Ok(request.bundle.join(path));
+    }
+    let path = request.bundle.join("rootfs");
+    record.rootfs = Some(path.clone());
+    let (mounts, point) = (request.rootfs.clone(), path.clone());
+    blocking(&request.id, move || Ok(mounts::mount_all(&mounts, &point)?)).await?;
+    Ok(path)
+}
+
+/// Runs what may take long beside the calls for other tasks.
+async fn blocking<T: Send + 'static>(
+    id: &str,
+    work: impl FnOnce() -> Result<T, TaskError> + Send + 'static,
+) -> Result<T, TaskError> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|_| TaskError::Panic(id.to_owned()))?
+}

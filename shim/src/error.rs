@@ -1,0 +1,109 @@
+//! What a task call can fail with, and the ttrpc status that says so.
+
+use std::path::PathBuf;
+
+use containerd_shim_protos::ttrpc::{self, Code};
+
+use crate::cgroup::CgroupError;
+use crate::image::ImageError;
+use crate::mounts::MountError;
+use crate::spec::SpecError;
+use crate::state::StateError;
+use crate::stdio::StdioError;
+use crate::vm::VmError;
+
+/// A failed task call.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum TaskError {
+    #[error(transparent)]
+    Spec(#[from] SpecError),
+    #[error(transparent)]
+    Image(#[from] ImageError),
+    #[error(transparent)]
+    Mount(#[from] MountError),
+    #[error(transparent)]
+    Stdio(#[from] StdioError),
+    #[error(transparent)]
+    Cgroup(#[from] CgroupError),
+    #[error(transparent)]
+    Vm(#[from] VmError),
+    #[error(transparent)]
+    State(#[from] StateError),
+    #[error("saving the state of task {id} in {bundle}: {source}")]
+    Record {
+        id: String,
+        bundle: PathBuf,
+        source: std::io::Error,
+    },
+    #[error("task {0:?} does not exist")]
+    NoTask(String),
+    #[error("task {0:?} exists already")]
+    Exists(String),
+    #[error("task {0:?} is still being created")]
+    Creating(String),
+    #[error("process {exec_id:?} of task {id:?} does not exist: exec is not supported by this version")]
+    NoProcess { id: String, exec_id: String },
+    #[error("signal {0} does not exist")]
+    Signal(u32),
+    #[error("sending signal {signal} to process {pid}: {source}")]
+    Kill {
+        signal: u32,
+        pid: u32,
+        source: std::io::Error,
+    },
+    #[error("{0} is not supported by the mote runtime")]
+    Unsupported(&'static str),
+    #[error("the create request asks to restore from a checkpoint, which the mote runtime cannot do")]
+    Restore,
+    #[error("the shim failed while it worked on task {0:?}; its log tells more")]
+    Panic(String),
+}
+
+impl TaskError {
+    fn code(&self) -> Code {
+        match self {
+            TaskError::Spec(_) | TaskError::Image(_) | TaskError::Stdio(_) => Code::INVALID_ARGUMENT,
+            TaskError::Signal(_) | TaskError::Restore => Code::INVALID_ARGUMENT,
+            TaskError::Vm(error) if error.is_refusal() => Code::INVALID_ARGUMENT,
+            TaskError::Vm(_) => Code::FAILED_PRECONDITION,
+            TaskError::State(StateError::Finished) => Code::NOT_FOUND,
+            TaskError::State(_) | TaskError::Creating(_) => Code::FAILED_PRECONDITION,
+            TaskError::NoTask(_) | TaskError::NoProcess { .. } => Code::NOT_FOUND,
+            TaskError::Exists(_) => Code::ALREADY_EXISTS,
+            TaskError::Unsupported(_) => Code::UNIMPLEMENTED,
+            TaskError::Mount(_)
+            | TaskError::Cgroup(_)
+            | TaskError::Record { .. }
+            | TaskError::Kill { .. }
+            | TaskError::Panic(_) => Code::INTERNAL,
+        }
+    }
+}
+
+impl From<TaskError> for ttrpc::Error {
+    fn from(error: TaskError) -> ttrpc::Error {
+        ttrpc::Error::RpcStatus(ttrpc::get_status(error.code(), error.to_string()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn status(error: TaskError) -> (Code, String) {
+        match ttrpc::Error::from(error) {
+            ttrpc::Error::RpcStatus(status) => (status.code(), status.message),
+            other => panic!("{other}"),
+        }
+    }
+
+    #[test]
+    fn codes_that_containerd_acts_on() {
+        let finished = status(StateError::Finished.into());
+        assert_eq!(finished, (Code::NOT_FOUND, "process already finished".into()));
+        assert_eq!(status(TaskError::NoTask("a".into())).0, Code::NOT_FOUND);
+        assert_eq!(status(TaskError::Unsupported("pause")).0, Code::UNIMPLEMENTED);
+        // containerd 2.x takes UNIMPLEMENTED from Create for a shim of an older version and asks again.
+        assert_eq!(status(TaskError::Restore).0, Code::INVALID_ARGUMENT);
+    }
+}

@@ -1,0 +1,139 @@
+//! OCI spec to grant: what a program may have, and nothing that its spec does not say.
+
+use std::path::PathBuf;
+
+use crate::spec::{Resources, Spec, SpecError};
+
+/// Guest memory of a container without a limit. WASI programs address at most 4 GiB a memory, and nothing above
+/// what they touch is ever backed, so this only bounds a runaway.
+pub(crate) const DEFAULT_MEMORY: u64 = 1 << 30;
+
+/// Less than this cannot hold the guest's runtime and one small linear memory.
+pub(crate) const MIN_MEMORY: u64 = 8 << 20;
+
+/// What `mote-vmm` itself may use beside guest memory: its heap, the rings, KVM's page tables (charged to the
+/// cgroup as kernel memory) and page cache of the code file that this container was first to touch.
+pub(crate) const VMM_OVERHEAD: u64 = 64 << 20;
+
+/// The kubelet's default `terminationMessagePath`; it appears in the spec as a bind mount of a host file.
+const TERMINATION_LOG: &str = "/dev/termination-log";
+
+/// What one program is granted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Grant {
+    /// Arguments; the first names the program.
+    pub args: Vec<String>,
+    /// Environment in the spec's order.
+    pub env: Vec<(String, String)>,
+    /// Most guest memory in bytes.
+    pub memory_limit: u64,
+    /// Host file that takes the reason of a failure.
+    pub termination_log: Option<PathBuf>,
+    /// `linux.cgroupsPath` as written.
+    pub cgroups_path: String,
+    /// Limits for the cgroup.
+    pub resources: Resources,
+    /// The kernel's preference when memory is short (`process.oomScoreAdj`).
+    pub oom_score_adj: i32,
+}
+
+/// Derives the grant of a container.
+///
+/// # Errors
+/// A [`SpecError`] for what the runtime cannot provide.
+pub(crate) fn from_spec(spec: &Spec) -> Result<Grant, SpecError> {
+    let process = spec.process.as_ref().ok_or(SpecError::NoArgs)?;
+    if process.terminal {
+        return Err(SpecError::Terminal);
+    }
+    let args = process.args.clone().unwrap_or_default();
+    if args.first().is_none_or(String::is_empty) {
+        return Err(SpecError::NoArgs);
+    }
+    let resources = spec.linux.resources.clone().unwrap_or_default();
+    Ok(Grant {
+        args,
+        env: process
+            .env
+            .iter()
+            .flatten()
+            .map(|entry| split_env(entry))
+            .collect(),
+        memory_limit: memory_limit(&resources)?,
+        termination_log: spec.mount_source(TERMINATION_LOG).map(PathBuf::from),
+        cgroups_path: spec.linux.cgroups_path.clone(),
+        resources,
+        oom_score_adj: process.oom_score_adj.unwrap_or(0),
+    })
+}
+
+fn split_env(entry: &str) -> (String, String) {
+    let (name, value) = entry.split_once('=').unwrap_or((entry, ""));
+    (name.to_owned(), value.to_owned())
+}
+
+/// The limit in bytes; zero and negative values mean that there is none.
+fn memory_limit(resources: &Resources) -> Result<u64, SpecError> {
+    let limit = resources.memory.as_ref().and_then(|memory| memory.limit);
+    match limit.and_then(|limit| u64::try_from(limit).ok()) {
+        None | Some(0) => Ok(DEFAULT_MEMORY),
+        Some(limit) if limit < MIN_MEMORY => Err(SpecError::MemoryTooSmall {
+            limit,
+            min: MIN_MEMORY,
+        }),
+        Some(limit) => Ok(limit),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn grant(json: &str) -> Result<Grant, SpecError> {
+        from_spec(&serde_json::from_str(json).unwrap())
+    }
+
+    #[test]
+    fn arguments_environment_and_limits() {
+        let grant = grant(
+            r#"{"process": {"args": ["/app.wasm", "a b"], "env": ["PATH=/bin", "E=x=y", "BARE"], "cwd": "/tmp",
+                            "oomScoreAdj": 985},
+                "mounts": [{"destination": "/dev/termination-log", "source": "/k/log"}],
+                "linux": {"cgroupsPath": "/d/1", "resources": {"memory": {"limit": 33554432}}}}"#,
+        )
+        .unwrap();
+        assert_eq!(grant.args, ["/app.wasm", "a b"]);
+        let pair = |a: &str, b: &str| (a.to_owned(), b.to_owned());
+        assert_eq!(
+            grant.env,
+            [pair("PATH", "/bin"), pair("E", "x=y"), pair("BARE", "")]
+        );
+        assert_eq!(grant.memory_limit, 32 << 20);
+        assert_eq!(grant.termination_log.unwrap(), PathBuf::from("/k/log"));
+        assert_eq!(grant.oom_score_adj, 985);
+    }
+
+    #[test]
+    fn no_limit_is_the_default() {
+        for resources in [
+            "{}",
+            r#"{"memory": {}}"#,
+            r#"{"memory": {"limit": 0}}"#,
+            r#"{"memory": {"limit": -1}}"#,
+        ] {
+            let json = format!(r#"{{"process": {{"args": ["a"]}}, "linux": {{"resources": {resources}}}}}"#);
+            assert_eq!(grant(&json).unwrap().memory_limit, DEFAULT_MEMORY, "{resources}");
+        }
+    }
+
+    #[test]
+    fn refusals_say_what_to_do() {
+        let message = |json: &str| grant(json).unwrap_err().to_string();
+        let small = r#"{"process": {"args": ["a"]}, "linux": {"resources": {"memory": {"limit": 4194304}}}}"#;
+        assert!(message(small).contains("raise"), "{}", message(small));
+        assert!(message(r#"{"process": {"args": ["a"], "terminal": true}}"#).contains("without -t"));
+        assert!(message("{}").contains("entrypoint"));
+        assert!(message(r#"{"process": {"args": []}}"#).contains("entrypoint"));
+        assert!(message(r#"{"process": {"args": [""]}}"#).contains("entrypoint"));
+    }
+}

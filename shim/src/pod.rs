@@ -1,0 +1,302 @@
+//! The tasks of one shim: a pod's sandbox and its containers, or a lone container.
+
+use std::collections::HashMap;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use containerd_shim_protos::types::mount::Mount;
+use tokio::sync::{Notify, oneshot};
+
+use crate::create::{self, Context, Request};
+use crate::error::TaskError;
+use crate::events::Event;
+use crate::exit::Exit;
+use crate::task::Task;
+
+/// How long the daemon stays after its last task for containerd's own Shutdown, which comes right after Delete.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// How long a leaving daemon waits for its last events.
+const LAST_EVENTS: Duration = Duration::from_secs(5);
+
+enum Slot {
+    /// The create call is under way; the id is taken.
+    Creating,
+    Ready(Arc<Task>),
+}
+
+/// All tasks.
+pub(crate) struct Pod {
+    context: Context,
+    tasks: Mutex<Tasks>,
+    /// Notified when the daemon may leave.
+    done: Notify,
+}
+
+#[derive(Default)]
+struct Tasks {
+    slots: HashMap<String, Slot>,
+    /// containerd has called Shutdown at least once. It does after each container's end, also while others of the
+    /// pod still run, and not always once more after the last.
+    shutdown_asked: bool,
+}
+
+impl Pod {
+    /// A pod without tasks.
+    #[must_use]
+    pub(crate) fn new(context: Context) -> Arc<Pod> {
+        Arc::new(Pod {
+            context,
+            tasks: Mutex::default(),
+            done: Notify::new(),
+        })
+    }
+
+    fn tasks(&self) -> MutexGuard<'_, Tasks> {
+        // No code that holds the lock can leave the map half changed.
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes a task; answers the process id that stands for it until its start.
+    ///
+    /// # Errors
+    /// A [`TaskError`]; nothing of the task is left then.
+    pub(crate) async fn create(
+        self: &Arc<Pod>,
+        request: Request,
+        mounts: Vec<Mount>,
+    ) -> Result<u32, TaskError> {
+        let id = request.id.clone();
+        {
+            let mut tasks = self.tasks();
+            if tasks.slots.contains_key(&id) {
+                return Err(TaskError::Exists(id));
+            }
+            tasks.slots.insert(id.clone(), Slot::Creating);
+        }
+        // A call that times out is dropped wherever it waits. The work goes on apart from it, and if nobody takes the
+        // result any more, it is undone.
+        let (sender, result) = oneshot::channel();
+        let pod = Arc::clone(self);
+        tokio::spawn(async move { pod.create_apart(request, mounts, sender).await });
+        result.await.unwrap_or(Err(TaskError::Panic(id)))
+    }
+
+    async fn create_apart(
+        self: Arc<Pod>,
+        request: Request,
+        mounts: Vec<Mount>,
+        sender: oneshot::Sender<Result<u32, TaskError>>,
+    ) {
+        let id = request.id.clone();
+        let mut taken = Reservation {
+            pod: &self,
+            id: Some(&id),
+        };
+        let created = create::create(&self.context, request).await;
+        let task = match created {
+            Ok(task) => Arc::new(task),
+            Err(error) => {
+                log::warn!("task {id}: {error}");
+                drop(taken);
+                let _ = sender.send(Err(error));
+                return;
+            }
+        };
+        if sender.is_closed() {
+            log::warn!("task {id}: the create call was given up");
+            let _ = task.delete().await;
+            return;
+        }
+        taken.id = None;
+        drop(taken);
+        self.tasks()
+            .slots
+            .insert(id.clone(), Slot::Ready(Arc::clone(&task)));
+        let pid = std::process::id();
+        self.context.events.publish(Event::Create {
+            id,
+            bundle: task.bundle.display().to_string(),
+            rootfs: mounts,
+            io: task.io.clone(),
+            pid,
+        });
+        let _ = sender.send(Ok(pid));
+    }
+
+    /// The task with this id.
+    ///
+    /// # Errors
+    /// [`TaskError::NoTask`], [`TaskError::Creating`].
+    pub(crate) fn task(&self, id: &str) -> Result<Arc<Task>, TaskError> {
+        match self.tasks().slots.get(id) {
+            Some(Slot::Ready(task)) => Ok(Arc::clone(task)),
+            Some(Slot::Creating) => Err(TaskError::Creating(id.to_owned())),
+            None => Err(TaskError::NoTask(id.to_owned())),
+        }
+    }
+
+    /// Starts a task, whether or not the caller stays for the answer.
+    ///
+    /// # Errors
+    /// A [`TaskError`].
+    pub(crate) async fn start(&self, id: &str) -> Result<u32, TaskError> {
+        let task = self.task(id)?;
+        let started = tokio::spawn(async move { task.start().await });
+        started.await.map_err(|_| TaskError::Panic(id.to_owned()))?
+    }
+
+    /// Deletes a task; answers its process id and exit status.
+    ///
+    /// # Errors
+    /// A [`TaskError`].
+    pub(crate) async fn delete(self: &Arc<Pod>, id: &str) -> Result<(u32, Exit), TaskError> {
+        let task = self.task(id)?;
+        let (pod, id) = (Arc::clone(self), id.to_owned());
+        let name = id.clone();
+        let deleted = tokio::spawn(async move {
+            let answer = task.delete().await?;
+            pod.forget(&id);
+            Ok(answer)
+        });
+        deleted.await.map_err(|_| TaskError::Panic(name))?
+    }
+
+    /// containerd needs the shim no longer, as far as this connection is concerned.
+    pub(crate) fn shutdown(&self) {
+        let mut tasks = self.tasks();
+        tasks.shutdown_asked = true;
+        if tasks.slots.is_empty() {
+            self.done.notify_one();
+        }
+    }
+
+    /// Waits until the daemon may leave, and for its last events.
+    pub(crate) async fn wait_done(&self) {
+        self.done.notified().await;
+        self.context.events.flush(LAST_EVENTS).await;
+    }
+
+    fn forget(self: &Arc<Pod>, id: &str) {
+        let leave = {
+            let mut tasks = self.tasks();
+            tasks.slots.remove(id);
+            tasks.shutdown_asked && tasks.slots.is_empty()
+        };
+        if leave {
+            let pod = Arc::clone(self);
+            tokio::spawn(async move {
+                tokio::time::sleep(LINGER).await;
+                if pod.tasks().slots.is_empty() {
+                    pod.done.notify_one();
+                }
+            });
+        }
+    }
+}
+
+/// An id that is taken while its task is made, and free again however that ends.
+struct Reservation<'a> {
+    pod: &'a Arc<Pod>,
+    /// `None` once the task has its place.
+    id: Option<&'a str>,
+}
+
+impl Drop for Reservation<'_> {
+    fn drop(&mut self) {
+        if let Some(id) = self.id {
+            self.pod.forget(id);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::events::Publisher;
+    use crate::record::Record;
+    use crate::stdio::Names;
+
+    fn pod() -> Arc<Pod> {
+        let events = Publisher::start("/nonexistent/ttrpc", "test");
+        Pod::new(Context {
+            address: "/nonexistent".into(),
+            namespace: "test".into(),
+            events,
+        })
+    }
+
+    fn request(bundle: &Path) -> Request {
+        Request {
+            id: "s1".into(),
+            bundle: bundle.into(),
+            rootfs: Vec::new(),
+            terminal: false,
+            io: Names::default(),
+            checkpoint: String::new(),
+        }
+    }
+
+    const SANDBOX: &str = r#"{"annotations": {"io.kubernetes.cri.container-type": "sandbox"}}"#;
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_sandbox_runs_without_a_process() {
+        let bundle = tempfile::tempdir().unwrap();
+        std::fs::write(bundle.path().join("config.json"), SANDBOX).unwrap();
+        let pod = pod();
+        assert_eq!(
+            pod.create(request(bundle.path()), Vec::new()).await.unwrap(),
+            std::process::id()
+        );
+        let again = pod.create(request(bundle.path()), Vec::new()).await;
+        assert!(matches!(again, Err(TaskError::Exists(_))));
+        pod.start("s1").await.unwrap();
+        let task = pod.task("s1").unwrap();
+        task.kill(28).await.unwrap();
+        assert_eq!(task.status().await.exit, None, "SIGWINCH ends nothing");
+        task.kill(15).await.unwrap();
+        assert_eq!(task.wait().await.code, 143);
+        assert!(matches!(task.kill(9).await, Err(TaskError::State(_))));
+        let saved = Record::load(bundle.path()).unwrap().unwrap();
+        assert_eq!(saved.exit.unwrap().code, 143);
+        assert_eq!(pod.delete("s1").await.unwrap().1.code, 143);
+        assert!(matches!(pod.task("s1"), Err(TaskError::NoTask(_))));
+        assert_eq!(
+            std::fs::read_dir(bundle.path()).unwrap().count(),
+            1,
+            "only config.json is left"
+        );
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn the_daemon_leaves_after_its_last_task() {
+        let bundle = tempfile::tempdir().unwrap();
+        std::fs::write(bundle.path().join("config.json"), SANDBOX).unwrap();
+        let pod = pod();
+        pod.create(request(bundle.path()), Vec::new()).await.unwrap();
+        pod.shutdown();
+        assert!(
+            tokio::time::timeout(Duration::from_millis(20), pod.done.notified())
+                .await
+                .is_err()
+        );
+        pod.delete("s1").await.unwrap();
+        pod.shutdown();
+        pod.done.notified().await;
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_failed_create_frees_the_id_and_leaves_nothing() {
+        let bundle = tempfile::tempdir().unwrap();
+        std::fs::write(bundle.path().join("config.json"), "{}").unwrap();
+        let pod = pod();
+        for _ in 0..2 {
+            let error = pod.create(request(bundle.path()), Vec::new()).await.unwrap_err();
+            assert!(matches!(error, TaskError::Spec(_)), "{error}");
+        }
+        assert_eq!(std::fs::read_dir(bundle.path()).unwrap().count(), 1);
+    }
+}

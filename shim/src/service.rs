@@ -1,0 +1,254 @@
+//! The task service: each call of containerd's to the pod, and the answer back. No decision is made here.
+//!
+//! One table serves both names: containerd up to 1.7 calls `containerd.task.v2.Task`, later ones also
+//! `containerd.task.v3.Task`, with the same messages.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use containerd_shim_protos::api::{
+    CheckpointTaskRequest, CloseIORequest, ConnectRequest, ConnectResponse, CreateTaskRequest,
+    CreateTaskResponse, DeleteRequest, DeleteResponse, Empty, ExecProcessRequest, KillRequest, PauseRequest,
+    PidsRequest, PidsResponse, ProcessInfo, ResizePtyRequest, ResumeRequest, ShutdownRequest, StartRequest,
+    StartResponse, StateRequest, StateResponse, StatsRequest, StatsResponse, Status, UpdateTaskRequest,
+    WaitRequest, WaitResponse,
+};
+use containerd_shim_protos::protobuf::MessageField;
+use containerd_shim_protos::shim_async::{Task as TaskService, create_task};
+use containerd_shim_protos::ttrpc::Result;
+use containerd_shim_protos::ttrpc::r#async::{Service, TtrpcContext};
+
+use crate::cgroup::{Hierarchies, stats};
+use crate::create::Request;
+use crate::error::TaskError;
+use crate::mounts::Mount;
+use crate::pod::Pod;
+use crate::state::Phase;
+use crate::stdio::Names;
+use crate::task::Task;
+use crate::time::timestamp;
+
+/// The service's names, oldest first.
+const NAMES: [&str; 2] = ["containerd.task.v2.Task", "containerd.task.v3.Task"];
+
+/// The services to register with the ttrpc server.
+#[must_use]
+pub(crate) fn services(pod: &Arc<Pod>) -> HashMap<String, Service> {
+    let table: Arc<dyn TaskService + Send + Sync> = Arc::new(Calls { pod: Arc::clone(pod) });
+    let named = |name: &str| {
+        let service = create_task(Arc::clone(&table)).into_values().next();
+        service.map(|service| (name.to_owned(), service))
+    };
+    NAMES.into_iter().filter_map(named).collect()
+}
+
+struct Calls {
+    pod: Arc<Pod>,
+}
+
+impl Calls {
+    /// The task that a call is for. Only its main process exists.
+    fn task(&self, id: &str, exec_id: &str) -> Result<Arc<Task>> {
+        let task = self.pod.task(id)?;
+        if !exec_id.is_empty() {
+            return Err(TaskError::NoProcess {
+                id: id.to_owned(),
+                exec_id: exec_id.to_owned(),
+            }
+            .into());
+        }
+        Ok(task)
+    }
+}
+
+fn unsupported<T>(what: &'static str) -> Result<T> {
+    Err(TaskError::Unsupported(what).into())
+}
+
+#[async_trait]
+impl TaskService for Calls {
+    async fn state(&self, _: &TtrpcContext, req: StateRequest) -> Result<StateResponse> {
+        let task = self.task(&req.id, &req.exec_id)?;
+        let status = task.status().await;
+        let phase = match status.phase {
+            Phase::Created => Status::CREATED,
+            Phase::Running => Status::RUNNING,
+            Phase::Stopped | Phase::Deleted => Status::STOPPED,
+        };
+        Ok(StateResponse {
+            id: req.id,
+            bundle: task.bundle.display().to_string(),
+            pid: status.pid,
+            status: phase.into(),
+            stdin: task.io.stdin.clone(),
+            stdout: task.io.stdout.clone(),
+            stderr: task.io.stderr.clone(),
+            exit_status: status.exit.map_or(0, |exit| exit.code),
+            exited_at: status.exit.map(|exit| timestamp(exit.at)).into(),
+            ..Default::default()
+        })
+    }
+
+    async fn create(&self, _: &TtrpcContext, req: CreateTaskRequest) -> Result<CreateTaskResponse> {
+        let mounts = req.rootfs;
+        let rootfs = mounts.iter().map(|mount| Mount {
+            kind: mount.type_.clone(),
+            source: mount.source.clone(),
+            target: mount.target.clone(),
+            options: mount.options.clone(),
+        });
+        let request = Request {
+            id: req.id,
+            bundle: req.bundle.into(),
+            rootfs: rootfs.collect(),
+            terminal: req.terminal,
+            io: Names {
+                stdin: req.stdin,
+                stdout: req.stdout,
+                stderr: req.stderr,
+            },
+            checkpoint: req.checkpoint,
+        };
+        let pid = self.pod.create(request, mounts).await?;
+        Ok(CreateTaskResponse {
+            pid,
+            ..Default::default()
+        })
+    }
+
+    async fn start(&self, _: &TtrpcContext, req: StartRequest) -> Result<StartResponse> {
+        self.task(&req.id, &req.exec_id)?;
+        let pid = self.pod.start(&req.id).await?;
+        Ok(StartResponse {
+            pid,
+            ..Default::default()
+        })
+    }
+
+    async fn delete(&self, _: &TtrpcContext, req: DeleteRequest) -> Result<DeleteResponse> {
+        self.task(&req.id, &req.exec_id)?;
+        let (pid, exit) = self.pod.delete(&req.id).await?;
+        Ok(DeleteResponse {
+            pid,
+            exit_status: exit.code,
+            exited_at: MessageField::some(timestamp(exit.at)),
+            ..Default::default()
+        })
+    }
+
+    async fn pids(&self, _: &TtrpcContext, req: PidsRequest) -> Result<PidsResponse> {
+        let status = self.task(&req.id, "")?.status().await;
+        let processes = match status.phase {
+            Phase::Created | Phase::Running => vec![ProcessInfo {
+                pid: status.pid,
+                ..Default::default()
+            }],
+            Phase::Stopped | Phase::Deleted => Vec::new(),
+        };
+        Ok(PidsResponse {
+            processes,
+            ..Default::default()
+        })
+    }
+
+    async fn kill(&self, _: &TtrpcContext, req: KillRequest) -> Result<Empty> {
+        // `all` makes no difference: a task has one process.
+        self.task(&req.id, &req.exec_id)?.kill(req.signal).await?;
+        Ok(Empty::default())
+    }
+
+    async fn close_io(&self, _: &TtrpcContext, req: CloseIORequest) -> Result<Empty> {
+        let task = self.task(&req.id, &req.exec_id)?;
+        if req.stdin {
+            task.close_stdin().await;
+        }
+        Ok(Empty::default())
+    }
+
+    async fn wait(&self, _: &TtrpcContext, req: WaitRequest) -> Result<WaitResponse> {
+        let exit = self.task(&req.id, &req.exec_id)?.wait().await;
+        Ok(WaitResponse {
+            exit_status: exit.code,
+            exited_at: MessageField::some(timestamp(exit.at)),
+            ..Default::default()
+        })
+    }
+
+    async fn stats(&self, _: &TtrpcContext, req: StatsRequest) -> Result<StatsResponse> {
+        let task = self.task(&req.id, "")?;
+        let is_v2 = || matches!(Hierarchies::detect(), Hierarchies::V2(_));
+        let metrics = match &task.cgroup {
+            Some(cgroup) => stats::metrics(Some(cgroup), cgroup.is_v2()),
+            None => stats::metrics(None, is_v2()),
+        };
+        Ok(StatsResponse {
+            stats: MessageField::some(metrics),
+            ..Default::default()
+        })
+    }
+
+    async fn connect(&self, _: &TtrpcContext, req: ConnectRequest) -> Result<ConnectResponse> {
+        let task_pid = match self.pod.task(&req.id) {
+            Ok(task) => task.status().await.pid,
+            // containerd connects before it creates the task, too.
+            Err(_) => std::process::id(),
+        };
+        Ok(ConnectResponse {
+            shim_pid: std::process::id(),
+            task_pid,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            ..Default::default()
+        })
+    }
+
+    async fn shutdown(&self, _: &TtrpcContext, _: ShutdownRequest) -> Result<Empty> {
+        self.pod.shutdown();
+        Ok(Empty::default())
+    }
+
+    async fn pause(&self, _: &TtrpcContext, _: PauseRequest) -> Result<Empty> {
+        unsupported("pause")
+    }
+
+    async fn resume(&self, _: &TtrpcContext, _: ResumeRequest) -> Result<Empty> {
+        unsupported("resume")
+    }
+
+    async fn checkpoint(&self, _: &TtrpcContext, _: CheckpointTaskRequest) -> Result<Empty> {
+        unsupported("checkpoint (a micro-VM's state cannot be moved to another process)")
+    }
+
+    async fn exec(&self, _: &TtrpcContext, _: ExecProcessRequest) -> Result<Empty> {
+        unsupported("exec (there is no shell or other program beside the Wasm program)")
+    }
+
+    async fn resize_pty(&self, _: &TtrpcContext, _: ResizePtyRequest) -> Result<Empty> {
+        unsupported("resizing a terminal")
+    }
+
+    async fn update(&self, _: &TtrpcContext, _: UpdateTaskRequest) -> Result<Empty> {
+        unsupported("changing the limits of a running container")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::create::Context;
+    use crate::events::Publisher;
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn both_versions_offer_every_call() {
+        let events = Publisher::start("/nonexistent", "test");
+        let pod = Pod::new(Context {
+            address: String::new(),
+            namespace: "test".into(),
+            events,
+        });
+        let services = services(&pod);
+        for name in NAMES {
+            assert_eq!(services[name].methods.len(), 17, "{name}");
+        }
+    }
+}

@@ -1,0 +1,231 @@
+//! Standard input, output and error: the FIFOs or files that the create request names, opened for the VMM, which
+//! reads and writes them itself. No copy loop runs in the shim.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use nix::fcntl::{FcntlArg, OFlag};
+
+/// A stream that cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StdioError {
+    #[error("opening {stream} {path}: {source}")]
+    Open {
+        stream: &'static str,
+        path: PathBuf,
+        source: io::Error,
+    },
+    #[error(
+        "{stream} {uri:?}: the scheme {scheme:?} is not supported; a FIFO's path, fifo:// and file:// are (ctr's \
+         --log-uri binary:// is not)"
+    )]
+    Scheme {
+        stream: &'static str,
+        uri: String,
+        scheme: String,
+    },
+}
+
+/// The names of the three streams; an empty one is `/dev/null`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Names {
+    pub stdin: String,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+/// The three streams, open.
+#[derive(Debug)]
+pub(crate) struct Stdio {
+    pub stdin: File,
+    pub stdout: File,
+    pub stderr: File,
+    /// A writing end of the stdin FIFO. It is held until CloseIO, so that the program does not see an end of file
+    /// before the client has opened its end, or when one attached client leaves and another comes.
+    pub stdin_keeper: Option<File>,
+}
+
+/// Opens the streams.
+///
+/// # Errors
+/// A [`StdioError`] that names the stream and the path.
+pub(crate) fn open(names: &Names) -> Result<Stdio, StdioError> {
+    let (stdin, stdin_keeper) = open_input(&names.stdin)?;
+    let stdout = open_output("stdout", &names.stdout)?;
+    // One target for both streams is opened once, so that their lines do not overwrite each other.
+    let stderr = if names.stderr == names.stdout {
+        stdout
+            .try_clone()
+            .map_err(failed("stderr", Path::new(&names.stderr)))?
+    } else {
+        open_output("stderr", &names.stderr)?
+    };
+    Ok(Stdio {
+        stdin,
+        stdout,
+        stderr,
+        stdin_keeper,
+    })
+}
+
+fn failed(stream: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StdioError {
+    let path = path.to_owned();
+    move |source| StdioError::Open { stream, path, source }
+}
+
+/// What a stream's name means.
+#[derive(Debug, PartialEq, Eq)]
+enum Target {
+    Null,
+    /// An existing FIFO or file.
+    Path(PathBuf),
+    /// A log file, created if need be.
+    Log(PathBuf),
+}
+
+fn target(stream: &'static str, name: &str) -> Result<Target, StdioError> {
+    if name.is_empty() {
+        return Ok(Target::Null);
+    }
+    match name.split_once("://") {
+        None => Ok(Target::Path(name.into())),
+        Some(("fifo", path)) => Ok(Target::Path(path.into())),
+        // What follows a '?' are options for other schemes' loggers.
+        Some(("file", path)) => Ok(Target::Log(path.split('?').next().unwrap_or(path).into())),
+        Some((scheme, _)) => Err(StdioError::Scheme {
+            stream,
+            uri: name.to_owned(),
+            scheme: scheme.to_owned(),
+        }),
+    }
+}
+
+fn open_input(name: &str) -> Result<(File, Option<File>), StdioError> {
+    let path = match target("stdin", name)? {
+        Target::Null => PathBuf::from("/dev/null"),
+        Target::Path(path) | Target::Log(path) => path,
+    };
+    let error = |source| StdioError::Open {
+        stream: "stdin",
+        path: path.clone(),
+        source,
+    };
+    // Without O_NONBLOCK the open would wait for a writer; afterwards reads shall block as usual.
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK)
+        .open(&path)
+        .map_err(error)?;
+    nix::fcntl::fcntl(&file, FcntlArg::F_SETFL(OFlag::empty())).map_err(|e| error(e.into()))?;
+    if !is_fifo(&file) {
+        return Ok((file, None));
+    }
+    let keeper = OpenOptions::new().write(true).open(&path).map_err(error)?;
+    Ok((file, Some(keeper)))
+}
+
+fn open_output(stream: &'static str, name: &str) -> Result<File, StdioError> {
+    match target(stream, name)? {
+        Target::Null => {
+            let path = Path::new("/dev/null");
+            OpenOptions::new()
+                .write(true)
+                .open(path)
+                .map_err(failed(stream, path))
+        }
+        Target::Log(path) => {
+            if let Some(dir) = path.parent() {
+                std::fs::create_dir_all(dir).map_err(failed(stream, dir))?;
+            }
+            OpenOptions::new()
+                .append(true)
+                .create(true)
+                .mode(0o644)
+                .open(&path)
+                .map_err(failed(stream, &path))
+        }
+        // Open for reading too: that does not wait for a reader (fifo(7)), and while containerd restarts and has no
+        // end open, writes go on instead of failing with EPIPE.
+        Target::Path(path) => {
+            let file = OpenOptions::new()
+                .read(true)
+                .write(true)
+                .open(&path)
+                .map_err(failed(stream, &path))?;
+            if is_fifo(&file) {
+                return Ok(file);
+            }
+            OpenOptions::new()
+                .append(true)
+                .open(&path)
+                .map_err(failed(stream, &path))
+        }
+    }
+}
+
+fn is_fifo(file: &File) -> bool {
+    file.metadata().is_ok_and(|meta| meta.file_type().is_fifo())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Write as _};
+
+    use super::*;
+
+    fn fifo(dir: &Path, name: &str) -> String {
+        let path = dir.join(name);
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::from_bits_truncate(0o600)).unwrap();
+        path.to_str().unwrap().to_owned()
+    }
+
+    #[test]
+    fn fifos_open_without_the_other_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let names = Names {
+            stdin: fifo(dir.path(), "in"),
+            stdout: fifo(dir.path(), "out"),
+            stderr: String::new(),
+        };
+        let mut stdio = open(&names).unwrap();
+        stdio.stdout.write_all(b"early").unwrap();
+        let mut reader = OpenOptions::new().read(true).open(&names.stdout).unwrap();
+        drop(stdio.stdout);
+        let mut text = String::new();
+        reader.read_to_string(&mut text).unwrap();
+        assert_eq!(text, "early");
+
+        let mut client = OpenOptions::new().write(true).open(&names.stdin).unwrap();
+        client.write_all(b"typed").unwrap();
+        drop(client);
+        drop(stdio.stdin_keeper.take());
+        text.clear();
+        stdio.stdin.read_to_string(&mut text).unwrap();
+        assert_eq!(text, "typed");
+    }
+
+    #[test]
+    fn file_uris_append_and_others_are_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = dir.path().join("deep/log");
+        let uri = format!("file://{}", log.display());
+        let names = Names {
+            stdin: String::new(),
+            stdout: uri.clone(),
+            stderr: uri,
+        };
+        for word in ["a", "b"] {
+            let mut stdio = open(&names).unwrap();
+            stdio.stdout.write_all(word.as_bytes()).unwrap();
+            stdio.stderr.write_all(b"!").unwrap();
+        }
+        assert_eq!(std::fs::read_to_string(log).unwrap(), "a!b!");
+        let names = Names {
+            stdout: "binary:///logger?x".into(),
+            ..Names::default()
+        };
+        assert!(open(&names).unwrap_err().to_string().contains("binary"));
+    }
+}

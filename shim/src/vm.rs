@@ -1,0 +1,181 @@
+//! The way to `mote-launch`: compiles a program and runs it in a `mote-vmm` process, in the terms of this crate.
+
+use std::io;
+use std::os::fd::{AsFd as _, AsRawFd, RawFd};
+use std::path::PathBuf;
+
+use mote_config::{VERSION, VmmConfig};
+use mote_launch::{Launch, NodeError, Source};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+use crate::grant::Grant;
+use crate::image::Wasm;
+use crate::stdio::Stdio;
+
+/// How a VMM ended, as it told itself.
+pub(crate) use mote_config::Exit;
+
+/// A program that cannot be compiled or run.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum VmError {
+    #[error("{0}. `mote doctor` says what else the node lacks")]
+    Node(#[source] NodeError),
+    #[error(transparent)]
+    Launch(#[from] mote_launch::Error),
+    #[error("duplicating a stdio descriptor: {0}")]
+    Stdio(#[source] io::Error),
+    #[error("waiting for mote-vmm (process {pid}): {source}")]
+    Wait { pid: u32, source: io::Error },
+}
+
+impl VmError {
+    /// Whether the Wasm file is at fault, not the node.
+    pub(crate) fn is_refusal(&self) -> bool {
+        matches!(self, VmError::Launch(error) if error.is_refusal())
+    }
+}
+
+/// What this node has for running programs, checked.
+pub(crate) struct Node(mote_launch::Node);
+
+/// A compiled program.
+pub(crate) struct Program(mote_launch::Program);
+
+impl Node {
+    /// Finds the executables and the cache, and makes sure that there is KVM.
+    ///
+    /// # Errors
+    /// A [`VmError`] that names what is missing.
+    pub(crate) fn open() -> Result<Node, VmError> {
+        let node = mote_launch::Node::discover()?;
+        node.vmm().map_err(VmError::Node)?;
+        node.open_kvm().map_err(VmError::Node)?;
+        Ok(Node(node))
+    }
+
+    /// Compiles a program, or finds it in the node's cache. May take as long as a compilation does.
+    ///
+    /// # Errors
+    /// A [`VmError`] with the compiler's words.
+    pub(crate) fn compile(&self, wasm: Wasm) -> Result<Program, VmError> {
+        let Wasm {
+            mut file,
+            name,
+            digest,
+        } = wasm;
+        let mut source = Source::new(&mut file, name);
+        if let Some(digest) = digest {
+            source = source.with_digest(digest);
+        }
+        Ok(Program(self.0.program(&mut source)?))
+    }
+
+    /// Starts a program. `id` is what the process is called, `cgroups` the directories that it joins.
+    ///
+    /// # Errors
+    /// A [`VmError`]; no process is left then.
+    pub(crate) fn launch(
+        &self,
+        id: &str,
+        program: &Program,
+        grant: &Grant,
+        stdio: &Stdio,
+        cgroups: &[PathBuf],
+    ) -> Result<Vmm, VmError> {
+        let config = VmmConfig {
+            version: VERSION,
+            args: grant.args.clone(),
+            env: grant.env.clone(),
+            memory_limit: grant.memory_limit,
+            timeout_ms: None,
+            asked_at_us: monotonic_us(),
+            jail: true,
+        };
+        let mut launch = Launch::new(&self.0, &config, program.0.code.as_fd(), id)
+            .stdin(stdio.stdin.try_clone().map_err(VmError::Stdio)?)
+            .stdout(stdio.stdout.try_clone().map_err(VmError::Stdio)?)
+            .stderr(stdio.stderr.try_clone().map_err(VmError::Stdio)?)
+            .new_session(true);
+        for directory in cgroups {
+            launch = launch.cgroup_procs(directory.join("cgroup.procs"));
+        }
+        let vmm = Vmm(launch.spawn()?);
+        set_oom_score(vmm.pid(), grant.oom_score_adj);
+        Ok(vmm)
+    }
+}
+
+/// A running `mote-vmm`.
+pub(crate) struct Vmm(mote_launch::Vmm);
+
+/// Sends signals to a [`Vmm`] for as long as it exists.
+pub(crate) struct Killer(mote_launch::Killer);
+
+impl Killer {
+    /// Sends a signal.
+    ///
+    /// # Errors
+    /// ESRCH after the end.
+    pub(crate) fn signal(&self, signal: i32) -> io::Result<()> {
+        self.0.kill(signal)
+    }
+}
+
+/// The pidfd, for the event loop.
+struct Ended(mote_launch::Killer);
+
+impl AsRawFd for Ended {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_fd().as_raw_fd()
+    }
+}
+
+impl Vmm {
+    /// The process id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.0.pid().unsigned_abs()
+    }
+
+    /// A handle to send signals by.
+    pub(crate) fn killer(&self) -> Killer {
+        Killer(self.0.killer())
+    }
+
+    /// Waits for the end without a thread.
+    ///
+    /// # Errors
+    /// [`VmError::Wait`], [`VmError::Launch`].
+    pub(crate) async fn wait(self) -> Result<Exit, VmError> {
+        let pid = self.pid();
+        let wait = |source| VmError::Wait { pid, source };
+        // SAFETY: `Ended` shares the ownership of the pidfd and always answers the same one.
+        let ended = unsafe { AsyncFd::register_with_interest(Ended(self.0.killer()), Interest::READABLE) }
+            .map_err(|e| wait(e.into()))?;
+        // A pidfd is readable once the process has ended (pidfd_open(2)).
+        ended.readable().await.map_err(wait)?.retain_ready();
+        drop(ended);
+        // All of the process' descriptors are closed by now, so neither the reports nor the status need waiting for.
+        Ok(self.0.wait()?)
+    }
+}
+
+/// The program's preference when the node's memory is short, instead of the shim's own, which it inherited. Scores
+/// below the node's default need CAP_SYS_RESOURCE; without it the kernel refuses, and the VMM is a little likelier
+/// to be chosen.
+fn set_oom_score(pid: u32, score: i32) {
+    if let Err(error) = std::fs::write(format!("/proc/{pid}/oom_score_adj"), score.to_string()) {
+        log::debug!("oom_score_adj {score} of process {pid}: {error}");
+    }
+}
+
+/// CLOCK_MONOTONIC, from which `mote-vmm` counts the phases of the start.
+fn monotonic_us() -> Option<u64> {
+    // SAFETY: a plain structure of integers, for which zero is a value.
+    let mut now: libc::timespec = unsafe { std::mem::zeroed() };
+    // SAFETY: the pointer is to a local.
+    if unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) } != 0 {
+        return None;
+    }
+    Some(u64::try_from(now.tv_sec).ok()? * 1_000_000 + u64::try_from(now.tv_nsec).ok()? / 1000)
+}
