@@ -1,1 +1,27 @@
-//! stub
+//! From a Wasm file to a running `mote-vmm`: what the `mote` command and the shim share.
+//!
+//! - [`Node`] knows where things are, and remembers what a probe VM found about the node's CPU.
+//! - [`Node::program`] compiles a Wasm file, or finds it compiled, in a cache that the whole node shares.
+//! - [`Launch`] starts `mote-vmm` with exactly the descriptors that it may have, and [`Vmm`] waits for its end.
+//!
+//! No Wasm is parsed here and no compiled code is run: `mote-compile` and `mote-vmm` do that, in their jails.
+
+mod cache;
+mod child;
+mod dirs;
+mod error;
+mod facts;
+mod key;
+mod node;
+mod prune;
+mod report;
+mod run;
+mod vmm;
+
+pub use cache::{Outcome, Program, Source};
+pub use error::{CacheError, CompileError, Error, LaunchError, NodeError};
+pub use facts::Facts;
+pub use key::Key;
+pub use node::{Limits, Node};
+pub use prune::{Entry, Pruned};
+pub use vmm::{Killer, Launch, Vmm};

@@ -1,0 +1,63 @@
+//! Launches with a shell script in place of `mote-vmm`. They need /dev/kvm, as every launch does.
+
+use super::*;
+use crate::Limits;
+use std::{fs::Permissions, io::Read, os::unix::fs::PermissionsExt};
+
+fn config() -> VmmConfig {
+    VmmConfig::from_json(br#"{"version":1,"args":["a"],"env":[],"memory_limit":4096}"#).unwrap()
+}
+
+/// Runs `script` as mote-vmm and returns its standard output and exit.
+fn launch(script: &str) -> (String, Exit) {
+    let temp = tempfile::tempdir().unwrap();
+    let path = temp.path().join("mote-vmm");
+    std::fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+    std::fs::set_permissions(&path, Permissions::from_mode(0o755)).unwrap();
+    let node = Node::new(temp.path(), temp.path().join("cache"), Limits::default()).unwrap();
+    let code = File::open("/dev/null").unwrap();
+    let (mut read, write) = io::pipe().unwrap();
+    let config = config();
+    let vmm = Launch::new(&node, &config, code.as_fd(), "test")
+        .stdout(write)
+        .new_session(true)
+        .spawn()
+        .unwrap();
+    let mut text = String::new();
+    read.read_to_string(&mut text).unwrap();
+    (text, vmm.wait().unwrap())
+}
+
+#[test]
+fn descriptors_stand_where_the_contract_says() {
+    let (text, exit) =
+        launch("cat <&3; echo; for n in 4 5 6; do readlink /proc/$$/fd/$n; done; ls /proc/$$/fd | wc -l");
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(VmmConfig::from_json(lines[0].as_bytes()).unwrap(), config());
+    assert_eq!(lines[1..3], ["/dev/null", "/dev/kvm"]);
+    assert!(lines[3].starts_with("pipe:"), "{text}");
+    // 0 to 6, and the script that the shell reads.
+    assert_eq!(lines[4].trim(), "8", "{text}");
+    assert_eq!((exit.code, exit.reason), (0, Reason::Internal));
+}
+
+#[test]
+fn report_and_status_are_merged() {
+    let report = Report::Exited(Exit {
+        code: 42,
+        reason: Reason::Exited,
+        message: None,
+        stats: Stats::default(),
+    });
+    let line = report.to_line();
+    let (_, exit) = launch(&format!("echo '{}' >&6; exit 42", line.trim()));
+    assert_eq!((exit.code, exit.reason), (42, Reason::Exited));
+    let (_, exit) = launch(&format!("echo '{}' >&6; exit 9", line.trim()));
+    assert_eq!(exit.code, 9);
+    let (_, exit) = launch("kill -9 $$");
+    assert_eq!((exit.code, exit.reason), (137, Reason::Signal));
+    let (_, exit) = launch("kill -SEGV $$");
+    assert_eq!((exit.code, exit.reason), (139, Reason::Internal));
+    let (_, exit) = launch("echo garbage >&6; exit 3");
+    assert_eq!((exit.code, exit.reason), (3, Reason::Internal));
+}
