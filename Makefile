@@ -1,0 +1,76 @@
+# What people call. `make` builds; `make test` is what CI runs; `make demo` shows a pod.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := build
+
+CARGO ?= cargo
+OUT := $(or $(CARGO_TARGET_DIR),target)/x86_64-unknown-linux-musl/release
+BINS := mote mote-vmm mote-compile containerd-shim-mote-v1
+# One profile for programs, tests and lints: each dependency is compiled once.
+FLAGS := --release --locked
+# The guest is for another target; mote-vmm's build script builds it.
+HOST := --workspace --exclude mote-guest
+
+.PHONY: build test unit e2e lint fmt deny demo bench install-deps programs clean
+
+## build: the node's executables, static and stripped, in bin/
+build:
+	$(CARGO) build $(FLAGS)
+	@mkdir -p bin
+	@for name in $(BINS); do \
+		if ! [ bin/$$name -nt "$(OUT)/$$name" ]; then \
+			strip -o "bin/.$$name.new" "$(OUT)/$$name"; \
+			mv "bin/.$$name.new" "bin/$$name"; \
+		fi; \
+	done
+	@ls -l $(addprefix bin/,$(BINS))
+
+## install-deps: containerd, CNI plugins and compilers for guests, below .work (and apt)
+install-deps:
+	@e2e/install.sh
+
+## programs: the guests that tests and demo run
+programs: install-deps
+	@e2e/programs/build.sh
+
+## test: everything
+test: install-deps
+	@$(MAKE) --no-print-directory build
+	@$(MAKE) --no-print-directory lint
+	@$(MAKE) --no-print-directory unit
+	@$(MAKE) --no-print-directory e2e
+
+## unit: tests that need neither containerd nor other programs
+unit:
+	$(CARGO) test $(FLAGS) --no-fail-fast
+
+## e2e: tests against containerd and KVM; uses bin/ as it is
+e2e: programs
+	@rm -f .work/vm-tests
+	$(CARGO) test $(FLAGS) -p mote-e2e --no-fail-fast
+
+## lint: format and clippy, warnings are errors
+lint:
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy $(FLAGS) $(HOST) --all-targets -- -D warnings
+	cd guest && $(CARGO) clippy $(FLAGS) -p mote-guest --target x86_64-unknown-none -- -D warnings
+
+fmt:
+	$(CARGO) fmt --all
+
+## deny: licences and advisories of dependencies, where cargo-deny is installed
+deny:
+	$(CARGO) deny check
+
+## demo: an image becomes a pod in a micro-VM and shows it
+demo: install-deps build programs
+	@$(CARGO) run $(FLAGS) --quiet -p mote-e2e --bin demo
+
+## bench: figures as JSON lines
+bench: install-deps build programs
+	@$(CARGO) run $(FLAGS) --quiet -p mote-e2e --bin bench
+
+clean:
+	$(CARGO) clean
+	rm -rf bin .work/target-programs .work/programs .work/scratch
