@@ -1,1 +1,173 @@
-fn main() {}
+//! `mote-vmm`: one process, one VM, one program.
+//!
+//! Its parent hands it everything as open descriptors (`mote_config::fd`). It is started by `mote` and by the shim,
+//! not by people.
+
+mod bare;
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use mote_config::{Exit, Reason, Report, Stats, VERSION, VmmConfig, exit, fd};
+use mote_vmm::device::clock;
+use mote_vmm::device::io_thread::{self, Shared, State};
+use mote_vmm::device::server::Server;
+use mote_vmm::device::stream::Stream;
+use mote_vmm::jail::{self, JailError};
+use mote_vmm::run::{Times, run};
+use mote_vmm::vm::{Prepared, Program, VmError};
+use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
+
+const USAGE: &str =
+    "mote-vmm is started by `mote run` and by containerd-shim-mote-v1, which hand it open descriptors.
+By hand:
+  mote-vmm --probe    print the CPU features that a guest sees, as JSON
+  mote-vmm --floor    print the cost of the bare KVM calls of a start, as JSON
+  mote-vmm --version";
+
+/// Why the program was not run.
+#[derive(Debug, thiserror::Error)]
+enum StartError {
+    #[error("cannot read the configuration on descriptor {number}: {source}")]
+    ReadConfig { number: RawFd, source: io::Error },
+    #[error("the configuration is not understood: {0}")]
+    ParseConfig(#[source] serde_json::Error),
+    #[error(
+        "the configuration has version {0}, this mote-vmm speaks {VERSION}; install all of Mote's files together"
+    )]
+    ConfigVersion(u32),
+    #[error("descriptor {0} is not open; mote-vmm is started by `mote` or the shim")]
+    Descriptor(RawFd),
+    #[error("cannot take over signals or start a thread: {0}")]
+    Thread(#[source] io::Error),
+    #[error("cannot enter the jail: {0}")]
+    Jail(#[from] JailError),
+    #[error(transparent)]
+    Vm(#[from] VmError),
+}
+
+fn main() -> ExitCode {
+    let begun = clock::tsc();
+    let begun_us = clock::now(libc::CLOCK_MONOTONIC) / 1000;
+    match std::env::args().nth(1).as_deref() {
+        None => {}
+        Some("--probe") => return bare::probe(),
+        Some("--floor") => return bare::floor(),
+        Some("--version") => {
+            println!("mote-vmm {}", env!("CARGO_PKG_VERSION"));
+            return ExitCode::SUCCESS;
+        }
+        Some(_) => {
+            eprintln!("{USAGE}");
+            return ExitCode::from(2);
+        }
+    }
+    let mut report = inherited(fd::REPORT).map(File::from);
+    let exit = match start(begun, begun_us, report.as_mut().ok()) {
+        Ok(exit) => exit,
+        Err(error) => {
+            eprintln!("mote: {error}");
+            let message = Some(error.to_string());
+            Exit {
+                code: exit::INTERNAL,
+                reason: Reason::Internal,
+                message,
+                stats: Stats::default(),
+            }
+        }
+    };
+    let code = exit.code;
+    if let Ok(report) = &mut report {
+        // A parent that does not listen still gets the exit code.
+        let _ = report.write_all(Report::Exited(exit).to_line().as_bytes());
+    }
+    // Not by return: the I/O thread goes down with the process.
+    std::process::exit(i32::from(code))
+}
+
+fn start(begun: u64, begun_us: u64, report: Option<&mut File>) -> Result<Exit, StartError> {
+    let config = config()?;
+    let code = File::from(inherited(fd::CODE)?);
+    let kvm = inherited(fd::KVM)?;
+    let streams = [inherited(0)?, inherited(1)?, inherited(2)?].map(Stream::new);
+    let terminals = streams
+        .iter()
+        .enumerate()
+        .map(|(i, s)| u64::from(s.is_terminal()) << i)
+        .sum();
+
+    let prepared = Prepared::program(&Program {
+        code: &code,
+        args: &config.args,
+        env: &config.env,
+        memory_limit: config.memory_limit,
+        terminals,
+    })?;
+    let doorbell = EventFd::new(EFD_CLOEXEC | EFD_NONBLOCK).map_err(VmError::Event)?;
+    let doorbell_for_kvm = doorbell.try_clone().map_err(VmError::Event)?;
+    let (hardware, space) = prepared.split();
+    let state = State {
+        space,
+        server: Server::new(streams),
+        stop: None,
+        kicker: None,
+    };
+    let shared = Arc::new(Shared::new(state, doorbell));
+    let signals = io_thread::take_signals().map_err(StartError::Thread)?;
+    let timeout = config.timeout_ms.map(Duration::from_millis);
+    io_thread::start(Arc::clone(&shared), signals, timeout).map_err(StartError::Thread)?;
+    if config.jail {
+        jail::enter()?;
+    }
+    if let Some(report) = report {
+        let _ = report.write_all(Report::Started.to_line().as_bytes());
+    }
+
+    let first_kvm_call = clock::tsc();
+    let mut machine = hardware.create(shared.lock().space.memory(), kvm, &doorbell_for_kvm)?;
+    let process_us = config.asked_at_us.map_or(0.0, |asked| {
+        // Microseconds since boot are far below 2^52.
+        #[allow(clippy::cast_precision_loss, reason = "a difference of microseconds")]
+        {
+            begun_us.saturating_sub(asked) as f64
+        }
+    });
+    let times = Times {
+        process_us,
+        main: begun,
+        first_kvm_call,
+    };
+    let name = config.args.first().map_or("program", String::as_str);
+    Ok(run(&mut machine, &shared, times, name))
+}
+
+fn config() -> Result<VmmConfig, StartError> {
+    let mut bytes = Vec::new();
+    File::from(inherited(fd::CONFIG)?)
+        .read_to_end(&mut bytes)
+        .map_err(|source| StartError::ReadConfig {
+            number: fd::CONFIG,
+            source,
+        })?;
+    let config = VmmConfig::from_json(&bytes).map_err(StartError::ParseConfig)?;
+    if config.version == VERSION {
+        Ok(config)
+    } else {
+        Err(StartError::ConfigVersion(config.version))
+    }
+}
+
+/// Takes over a descriptor that the parent handed down.
+fn inherited(number: RawFd) -> Result<OwnedFd, StartError> {
+    // SAFETY: F_GETFD has no argument and changes nothing.
+    if unsafe { libc::fcntl(number, libc::F_GETFD) } < 0 {
+        return Err(StartError::Descriptor(number));
+    }
+    // SAFETY: the descriptor is open, each number is taken over once, and nothing else in this process owns it (the
+    // standard library only borrows 0 to 2).
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}

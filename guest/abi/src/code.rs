@@ -133,7 +133,9 @@ impl Header {
     /// # Errors
     /// A [`HeaderError`] for the first field that is wrong.
     pub fn parse(bytes: &[u8], file_len: u64) -> Result<Header, HeaderError> {
-        let Some(bytes) = bytes.first_chunk::<HEADER_LEN>() else { return Err(HeaderError::Truncated) };
+        let Some(bytes) = bytes.first_chunk::<HEADER_LEN>() else {
+            return Err(HeaderError::Truncated);
+        };
         let u32_at = |at: usize| u32::from_le_bytes(array(bytes, at));
         let u64_at = |at: usize| u64::from_le_bytes(array(bytes, at));
         let header = Header {
@@ -213,7 +215,10 @@ mod tests {
         let reject = |change: fn(&mut Header), want: HeaderError| {
             let mut h = header();
             change(&mut h);
-            assert_eq!(Header::parse(&h.to_bytes(), PAYLOAD_OFFSET + 3 * PAGE_SIZE + 5), Err(want));
+            assert_eq!(
+                Header::parse(&h.to_bytes(), PAYLOAD_OFFSET + 3 * PAGE_SIZE + 5),
+                Err(want)
+            );
         };
         reject(|h| h.magic[0] = 0, HeaderError::Magic);
         reject(|h| h.abi_version = 9, HeaderError::Version(9));

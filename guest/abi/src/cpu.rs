@@ -51,7 +51,14 @@ const fn feature(
     bit: u32,
     state: State,
 ) -> Feature {
-    Feature { name, cranelift, leaf, reg, bit, state }
+    Feature {
+        name,
+        cranelift,
+        leaf,
+        reg,
+        bit,
+        state,
+    }
 }
 
 /// Every feature that Wasmtime 48 can ask for on x86-64. The position is the bit in [`Features`]: append only.
@@ -73,8 +80,22 @@ pub const FEATURES: &[Feature] = &[
     feature("avx512dq", "has_avx512dq", (7, 0), Reg::Ebx, 17, State::Avx512),
     feature("avx512vl", "has_avx512vl", (7, 0), Reg::Ebx, 31, State::Avx512),
     feature("avx512vbmi", "has_avx512vbmi", (7, 0), Reg::Ecx, 1, State::Avx512),
-    feature("avx512vnni", "has_avx512vnni", (7, 0), Reg::Ecx, 11, State::Avx512),
-    feature("avx512bitalg", "has_avx512bitalg", (7, 0), Reg::Ecx, 12, State::Avx512),
+    feature(
+        "avx512vnni",
+        "has_avx512vnni",
+        (7, 0),
+        Reg::Ecx,
+        11,
+        State::Avx512,
+    ),
+    feature(
+        "avx512bitalg",
+        "has_avx512bitalg",
+        (7, 0),
+        Reg::Ecx,
+        12,
+        State::Avx512,
+    ),
 ];
 
 const _: () = assert!(FEATURES.len() <= 64);
@@ -93,7 +114,11 @@ impl Features {
 
     /// The features in the set.
     pub fn iter(self) -> impl Iterator<Item = &'static Feature> {
-        FEATURES.iter().enumerate().filter(move |(bit, _)| self.0 & (1 << bit) != 0).map(|(_, f)| f)
+        FEATURES
+            .iter()
+            .enumerate()
+            .filter(move |(bit, _)| self.0 & (1 << bit) != 0)
+            .map(|(_, f)| f)
     }
 
     /// The first of [`REQUIRED`] that the set lacks.
@@ -110,7 +135,12 @@ mod tests {
     #[test]
     fn names_are_unique_and_required_ones_known() {
         for (i, f) in FEATURES.iter().enumerate() {
-            assert_eq!(FEATURES.iter().position(|g| g.name == f.name), Some(i), "{}", f.name);
+            assert_eq!(
+                FEATURES.iter().position(|g| g.name == f.name),
+                Some(i),
+                "{}",
+                f.name
+            );
         }
         for name in REQUIRED {
             assert_eq!(Features(u64::MAX).has(name), Some(true), "{name}");

@@ -5,8 +5,12 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+pub mod boot;
 pub mod code;
 pub mod cpu;
+pub mod layout;
+pub mod ring;
+pub mod trap;
 pub mod wasi;
 
 /// Version of every structure in this crate. Any change of layout or meaning raises it.
@@ -17,3 +21,6 @@ pub const PAGE_SIZE: u64 = 4096;
 
 /// Size of what one page-directory entry maps. (SDM Vol. 3A 4.5)
 pub const LARGE_PAGE_SIZE: u64 = 2 << 20;
+
+/// Unmapped address space before and behind each linear memory. An access beyond it is checked in code.
+pub const GUARD_SIZE: u64 = 32 << 20;

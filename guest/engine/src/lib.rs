@@ -11,9 +11,6 @@ use wasmtime::Config;
 /// access needs no bounds check and no memory ever moves.
 pub const MEMORY_RESERVATION: u64 = 4 << 30;
 
-/// Unmapped address space behind each linear memory. An access beyond it is checked in code.
-pub const MEMORY_GUARD: u64 = 32 << 20;
-
 /// Stack in bytes that Wasm code may use before it traps with stack exhaustion: Wasmtime's own default.
 pub const WASM_STACK: usize = 512 << 10;
 
@@ -23,7 +20,7 @@ pub fn config() -> Config {
     let mut config = Config::new();
     config
         .memory_reservation(MEMORY_RESERVATION)
-        .memory_guard_size(MEMORY_GUARD)
+        .memory_guard_size(mote_abi::GUARD_SIZE)
         .memory_reservation_for_growth(0)
         // The VMM hands out zeroed pages; there is no file that the guest could map copy-on-write.
         .memory_init_cow(false)

@@ -1,0 +1,110 @@
+//! Loads the compiled program, links WASI to its imports and runs its main.
+
+use alloc::format;
+use alloc::string::String;
+use core::ptr::NonNull;
+use core::slice;
+
+use mote_abi::boot::BootPage;
+use mote_abi::code::Kind;
+use mote_abi::layout::CODE;
+use mote_abi::ring::{end, phase};
+use wasmtime::component::Component;
+use wasmtime::{CustomCodeMemory, Engine, Module, Store, Trap};
+
+use crate::entry::fail;
+use crate::runtime::{cpu, traps};
+use crate::vm;
+use crate::wasi::{Exit, Host, p1, p2};
+
+/// Exit code of a program that trapped. (`mote_config::exit::TRAP`)
+const TRAPPED: u64 = 134;
+
+/// Runs the program and ends the VM with its exit code.
+pub(crate) fn run(boot: &'static BootPage) -> ! {
+    let engine = match engine() {
+        Ok(engine) => engine,
+        Err(error) => fail(format_args!("cannot set up the Wasm engine: {error:?}")),
+    };
+    vm::stamp(phase::RUNTIME);
+    let mut store = Store::new(&engine, Host::new(boot));
+    let result = match Kind::from_raw(boot.kind) {
+        Some(Kind::Module) => load_module(&engine, boot).and_then(|m| p1::run(&mut store, &m)),
+        Some(Kind::Component) => load_component(&engine, boot).and_then(|c| p2::run(&mut store, &c)),
+        _ => fail(format_args!(
+            "the VMM asks for a program of kind {}, which this image does not run",
+            boot.kind
+        )),
+    };
+    finish(&mut store, result)
+}
+
+fn engine() -> wasmtime::Result<Engine> {
+    let mut config = mote_engine::config();
+    // SAFETY: the compiler was given every feature that keeps float operations inside Wasm code (mote_abi::cpu::
+    // REQUIRED), so no float crosses the soft-float ABI of this target; and `detect` answers by what ring 3 of this
+    // very VM offers.
+    unsafe {
+        config.x86_float_abi_ok(true);
+        config.detect_host_feature(cpu::detect);
+    }
+    config.with_custom_code_memory(Some(alloc::sync::Arc::new(MappedCode)));
+    Engine::new(&config)
+}
+
+/// Code is executable from the start: the VMM mapped it so, and nothing in here could.
+struct MappedCode;
+
+impl CustomCodeMemory for MappedCode {
+    fn required_alignment(&self) -> usize {
+        4096
+    }
+
+    fn publish_executable(&self, _ptr: *const u8, _len: usize) -> wasmtime::Result<()> {
+        Ok(())
+    }
+
+    fn unpublish_executable(&self, _ptr: *const u8, _len: usize) -> wasmtime::Result<()> {
+        Ok(())
+    }
+}
+
+fn payload(boot: &BootPage) -> NonNull<[u8]> {
+    // SAFETY: the VMM mapped the payload at CODE, read-only and for as long as the VM lives. The length is that of
+    // the verified code file.
+    NonNull::from(unsafe { slice::from_raw_parts(CODE as *const u8, boot.code_len as usize) })
+}
+
+fn load_module(engine: &Engine, boot: &BootPage) -> wasmtime::Result<Module> {
+    // SAFETY: the payload is what this project's compiler wrote, verified by digest on the host, immutable, and
+    // outlives the module.
+    let module = unsafe { Module::deserialize_raw(engine, payload(boot)) };
+    vm::stamp(phase::CODE);
+    module
+}
+
+fn load_component(engine: &Engine, boot: &BootPage) -> wasmtime::Result<Component> {
+    // SAFETY: as for `load_module`.
+    let component = unsafe { Component::deserialize_raw(engine, payload(boot)) };
+    vm::stamp(phase::CODE);
+    component
+}
+
+/// Maps how the program ended to an exit code, as the wasmtime command does, and ends the VM.
+fn finish(store: &mut Store<Host>, result: wasmtime::Result<()>) -> ! {
+    let Err(error) = result else {
+        store.data_mut().stdio.flush();
+        vm::end(0, end::EXITED, &[])
+    };
+    if let Some(exit) = error.downcast_ref::<Exit>() {
+        let code = u64::from(exit.0);
+        store.data_mut().stdio.flush();
+        vm::end(code, end::EXITED, &[]);
+    }
+    traps::handled();
+    let text: String = format!("Error: {error:?}\n");
+    store.data_mut().stdio.write_error(text.as_bytes());
+    store.data_mut().stdio.flush();
+    let code = if error.is::<Trap>() { TRAPPED } else { 1 };
+    vm::end(code, end::TRAP, text.as_bytes())
+}

@@ -1,0 +1,101 @@
+//! WASI, once: the services in [`Host`], with 0.1 and 0.2 as two faces of them.
+
+pub(crate) mod p1;
+pub(crate) mod p2;
+mod stdio;
+
+use alloc::vec::Vec;
+use core::fmt;
+
+use mote_abi::boot::BootPage;
+use mote_abi::layout::ARGS;
+use wasmtime::component::ResourceTable;
+
+use crate::entry::fail;
+use crate::vm::entropy::Entropy;
+use crate::vm::ring::Ring;
+pub(crate) use stdio::Stdio;
+
+/// All that a program can reach.
+pub(crate) struct Host {
+    pub(crate) args: Vec<&'static str>,
+    /// `NAME=value`.
+    pub(crate) env: Vec<&'static str>,
+    pub(crate) stdio: Stdio,
+    /// Which of the standard descriptors of WASI 0.1 are open.
+    pub(crate) open: [bool; 3],
+    pub(crate) entropy: Entropy,
+    /// State of the insecure generator; 0 until it is seeded.
+    pub(crate) insecure: u64,
+    /// Handles of WASI 0.2.
+    pub(crate) table: ResourceTable,
+}
+
+/// The program asked to exit with this code.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Exit(pub(crate) u8);
+
+impl fmt::Display for Exit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "exited with code {}", self.0)
+    }
+}
+
+impl core::error::Error for Exit {}
+
+impl Host {
+    pub(crate) fn new(boot: &'static BootPage) -> Host {
+        let mut block = Block {
+            at: ARGS,
+            end: ARGS + boot.args_len,
+        };
+        Host {
+            args: (0..boot.argc).map(|_| block.next()).collect(),
+            env: (0..boot.envc).map(|_| block.next()).collect(),
+            stdio: Stdio::new(Ring::new(), boot.terminals),
+            open: [true; 3],
+            entropy: Entropy::new(boot),
+            insecure: 0,
+            table: ResourceTable::new(),
+        }
+    }
+
+    /// A number that is random enough for what WASI calls insecure: xorshift64*, seeded once.
+    pub(crate) fn insecure_u64(&mut self) -> wasmtime::Result<u64> {
+        while self.insecure == 0 {
+            self.insecure = self.entropy.next_u64()?;
+        }
+        let mut x = self.insecure;
+        x ^= x >> 12;
+        x ^= x << 25;
+        x ^= x >> 27;
+        self.insecure = x;
+        Ok(x.wrapping_mul(0x2545_f491_4f6c_dd1d))
+    }
+}
+
+/// Reader of the strings that the VMM laid out: a length, then the bytes.
+struct Block {
+    at: u64,
+    end: u64,
+}
+
+impl Block {
+    fn next(&mut self) -> &'static str {
+        let len = u32::from_le_bytes(self.take(4).try_into().unwrap_or_default());
+        match core::str::from_utf8(self.take(u64::from(len))) {
+            Ok(text) => text,
+            Err(_) => fail(format_args!("an argument or variable is not UTF-8")),
+        }
+    }
+
+    fn take(&mut self, len: u64) -> &'static [u8] {
+        if self.end - self.at < len {
+            fail(format_args!("arguments and environment are cut short"));
+        }
+        let at = self.at;
+        self.at += len;
+        // SAFETY: the VMM mapped `ARGS..end` read-only and never changes it.
+        unsafe { core::slice::from_raw_parts(at as *const u8, len as usize) }
+    }
+}

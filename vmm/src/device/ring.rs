@@ -1,0 +1,229 @@
+//! The VMM's end of the rings. Everything read from them is the guest's word: copied once, checked, then used.
+
+use std::mem::offset_of;
+use std::sync::atomic::Ordering;
+
+use mote_abi::PAGE_SIZE;
+use mote_abi::layout::{COMPLETION_RING, CONTROL_PAGE, SUBMISSION_RING};
+use mote_abi::ring::{COMPLETIONS, Completion, ControlPage, SUBMISSIONS, Submission};
+use vm_memory::{Bytes, VolatileSlice};
+
+use crate::memory::Reservation;
+use crate::vm::data_gpa;
+
+/// How the guest broke the protocol. It ends the VM: a guest that does so is broken or hostile.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ProtocolError {
+    #[error("the guest put {0} submissions into a ring of {SUBMISSIONS}")]
+    TooManySubmissions(u32),
+    #[error("the guest has taken completions that were not written ({0} ahead)")]
+    CompletionHead(u32),
+    #[error("the guest has more submissions under way than completions fit into the ring")]
+    TooManyUnanswered,
+    #[error("the guest asked for unknown operation {0}")]
+    Operation(u64),
+    #[error("the guest asked for unknown call {0}")]
+    Call(u64),
+    #[error("the shared pages cannot be reached")]
+    Unreachable,
+}
+
+/// Private copies of the indices that the VMM writes. The guest can change the shared ones; nobody reads them back.
+#[derive(Debug, Default)]
+pub struct Ring {
+    submission_head: u32,
+    completion_tail: u32,
+    /// Taken and not yet answered.
+    unanswered: u32,
+}
+
+fn page(mem: &Reservation, gva: u64) -> Result<VolatileSlice<'_>, ProtocolError> {
+    mem.slice(data_gpa(gva), PAGE_SIZE)
+        .map_err(|_| ProtocolError::Unreachable)
+}
+
+fn load(mem: &Reservation, field: usize) -> Result<u32, ProtocolError> {
+    page(mem, CONTROL_PAGE)?
+        .load(field, Ordering::Acquire)
+        .map_err(|_| ProtocolError::Unreachable)
+}
+
+fn store(mem: &Reservation, field: usize, value: u32) -> Result<(), ProtocolError> {
+    page(mem, CONTROL_PAGE)?
+        .store(value, field, Ordering::Release)
+        .map_err(|_| ProtocolError::Unreachable)
+}
+
+impl Ring {
+    /// The next submission, copied out of the ring.
+    ///
+    /// # Errors
+    /// [`ProtocolError`] if the guest's indices cannot be.
+    pub fn take(&mut self, mem: &Reservation) -> Result<Option<Submission>, ProtocolError> {
+        let tail = load(mem, offset_of!(ControlPage, submission_tail))?;
+        let waiting = tail.wrapping_sub(self.submission_head);
+        if waiting == 0 {
+            return Ok(None);
+        }
+        if waiting > SUBMISSIONS {
+            return Err(ProtocolError::TooManySubmissions(waiting));
+        }
+        if self.unanswered + self.unread(mem)? >= COMPLETIONS {
+            return Err(ProtocolError::TooManyUnanswered);
+        }
+        let slot = (self.submission_head % SUBMISSIONS) as usize * size_of::<[u64; 8]>();
+        let words = page(mem, SUBMISSION_RING)?
+            .read_obj::<[u64; 8]>(slot)
+            .map_err(|_| ProtocolError::Unreachable)?;
+        self.submission_head = self.submission_head.wrapping_add(1);
+        self.unanswered += 1;
+        store(
+            mem,
+            offset_of!(ControlPage, submission_head),
+            self.submission_head,
+        )?;
+        Ok(Some(Submission::from_words(words)))
+    }
+
+    /// Answers a submission that was taken.
+    ///
+    /// # Errors
+    /// [`ProtocolError::Unreachable`] never happens with a layout that was checked.
+    pub fn answer(&mut self, mem: &Reservation, token: u64, result: i64) -> Result<(), ProtocolError> {
+        let slot = (self.completion_tail % COMPLETIONS) as usize * size_of::<[u64; 2]>();
+        let words = Completion { token, result }.to_words();
+        page(mem, COMPLETION_RING)?
+            .write_obj(words, slot)
+            .map_err(|_| ProtocolError::Unreachable)?;
+        self.completion_tail = self.completion_tail.wrapping_add(1);
+        self.unanswered = self.unanswered.saturating_sub(1);
+        store(
+            mem,
+            offset_of!(ControlPage, completion_tail),
+            self.completion_tail,
+        )
+    }
+
+    /// Completions that the guest has not taken yet.
+    ///
+    /// # Errors
+    /// [`ProtocolError::CompletionHead`] if the guest claims to be ahead.
+    pub fn unread(&self, mem: &Reservation) -> Result<u32, ProtocolError> {
+        let head = load(mem, offset_of!(ControlPage, completion_head))?;
+        let unread = self.completion_tail.wrapping_sub(head);
+        if unread > COMPLETIONS {
+            Err(ProtocolError::CompletionHead(unread))
+        } else {
+            Ok(unread)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mote_abi::ring::op;
+
+    fn memory() -> Reservation {
+        Reservation::new(8 << 20).unwrap()
+    }
+
+    fn set(mem: &Reservation, field: usize, value: u32) {
+        store(mem, field, value).unwrap();
+    }
+
+    fn submit(mem: &Reservation, index: u32, submission: Submission) {
+        let slot = (index % SUBMISSIONS) as usize * 64;
+        page(mem, SUBMISSION_RING)
+            .unwrap()
+            .write_obj(submission.to_words(), slot)
+            .unwrap();
+        set(
+            mem,
+            offset_of!(ControlPage, submission_tail),
+            index.wrapping_add(1),
+        );
+    }
+
+    #[test]
+    fn submissions_come_out_in_order_and_answers_go_back() {
+        let (mem, mut ring) = (memory(), Ring::default());
+        for i in 0..3 {
+            submit(
+                &mem,
+                i,
+                Submission {
+                    op: op::WRITE,
+                    token: u64::from(i) + 10,
+                    ..Submission::default()
+                },
+            );
+        }
+        for i in 0..3 {
+            assert_eq!(ring.take(&mem).unwrap().unwrap().token, i + 10);
+            ring.answer(&mem, i + 10, -5).unwrap();
+        }
+        assert_eq!(ring.take(&mem).unwrap(), None);
+        assert_eq!(ring.unread(&mem).unwrap(), 3);
+        let words: [u64; 2] = page(&mem, COMPLETION_RING).unwrap().read_obj(16).unwrap();
+        assert_eq!(
+            Completion::from_words(words),
+            Completion {
+                token: 11,
+                result: -5
+            }
+        );
+    }
+
+    #[test]
+    fn impossible_indices_end_the_vm() {
+        let (mem, mut ring) = (memory(), Ring::default());
+        set(&mem, offset_of!(ControlPage, submission_tail), SUBMISSIONS + 1);
+        assert_eq!(
+            ring.take(&mem),
+            Err(ProtocolError::TooManySubmissions(SUBMISSIONS + 1))
+        );
+        set(&mem, offset_of!(ControlPage, submission_tail), u32::MAX);
+        assert!(matches!(
+            ring.take(&mem),
+            Err(ProtocolError::TooManySubmissions(_))
+        ));
+        set(&mem, offset_of!(ControlPage, completion_head), 1);
+        assert!(matches!(ring.unread(&mem), Err(ProtocolError::CompletionHead(_))));
+    }
+
+    #[test]
+    fn more_unanswered_than_the_ring_holds_is_refused() {
+        let (mem, mut ring) = (memory(), Ring::default());
+        for i in 0..COMPLETIONS {
+            submit(&mem, i, Submission::default());
+            assert!(ring.take(&mem).unwrap().is_some());
+        }
+        submit(&mem, COMPLETIONS, Submission::default());
+        assert_eq!(ring.take(&mem), Err(ProtocolError::TooManyUnanswered));
+    }
+
+    #[test]
+    fn changing_the_vmm_own_indices_changes_nothing() {
+        let (mem, mut ring) = (memory(), Ring::default());
+        submit(
+            &mem,
+            0,
+            Submission {
+                token: 1,
+                ..Submission::default()
+            },
+        );
+        ring.take(&mem).unwrap();
+        set(&mem, offset_of!(ControlPage, submission_head), 77);
+        submit(
+            &mem,
+            1,
+            Submission {
+                token: 2,
+                ..Submission::default()
+            },
+        );
+        assert_eq!(ring.take(&mem).unwrap().unwrap().token, 2);
+    }
+}

@@ -1,0 +1,159 @@
+//! What the process gives up before guest code runs.
+//!
+//! A guest that escapes into this process finds an unprivileged user without capabilities, no way to open, connect,
+//! execute or signal anything, and only the descriptors that the program was granted.
+
+use std::collections::BTreeMap;
+use std::io;
+
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
+    TargetArch,
+};
+
+/// User and group of a jailed process: nobody, on every distribution.
+const NOBODY: u32 = 65534;
+
+/// What could not be given up.
+#[derive(Debug, thiserror::Error)]
+pub enum JailError {
+    #[error("{what}: {source}")]
+    System { what: &'static str, source: io::Error },
+    #[error("the seccomp filter cannot be built: {0}")]
+    Filter(#[from] seccompiler::BackendError),
+    #[error("the seccomp filter cannot be installed: {0}")]
+    Install(#[from] seccompiler::Error),
+}
+
+/// The ioctls that the machine makes. (KVM API 4; `_IO`, `_IOW` and `_IOR` of KVMIO 0xAE)
+const IOCTLS: [u64; 13] = [
+    0xae01,      // KVM_CREATE_VM
+    0xae03,      // KVM_CHECK_EXTENSION
+    0xae04,      // KVM_GET_VCPU_MMAP_SIZE
+    0xae41,      // KVM_CREATE_VCPU
+    0x4020_ae46, // KVM_SET_USER_MEMORY_REGION
+    0x4040_ae79, // KVM_IOEVENTFD
+    0x4008_ae90, // KVM_SET_CPUID2
+    0x4188_aea7, // KVM_SET_XCRS
+    0xae80,      // KVM_RUN
+    0xaea3,      // KVM_GET_TSC_KHZ
+    0xaece,      // KVM_GET_STATS_FD
+    0x8090_ae81, // KVM_GET_REGS
+    0x8138_ae83, // KVM_GET_SREGS
+];
+
+/// System calls that need no look at their arguments: reading and writing what is open, waiting, memory, the end.
+const PLAIN: [i64; 28] = [
+    libc::SYS_read,
+    libc::SYS_write,
+    libc::SYS_readv,
+    libc::SYS_writev,
+    libc::SYS_pread64,
+    libc::SYS_poll,
+    libc::SYS_ppoll,
+    libc::SYS_futex,
+    libc::SYS_munmap,
+    libc::SYS_mremap,
+    libc::SYS_madvise,
+    libc::SYS_brk,
+    libc::SYS_close,
+    libc::SYS_fstat,
+    libc::SYS_clock_gettime,
+    libc::SYS_clock_nanosleep,
+    libc::SYS_nanosleep,
+    libc::SYS_getrandom,
+    libc::SYS_rt_sigreturn,
+    libc::SYS_rt_sigprocmask,
+    libc::SYS_rt_sigaction,
+    libc::SYS_sigaltstack,
+    libc::SYS_restart_syscall,
+    libc::SYS_gettid,
+    libc::SYS_getpid,
+    libc::SYS_sched_yield,
+    libc::SYS_exit,
+    libc::SYS_exit_group,
+];
+
+/// Gives up privileges. Every thread that is to run must exist already.
+///
+/// # Errors
+/// [`JailError`]: then the process must not go on.
+pub fn enter() -> Result<(), JailError> {
+    let checked = |what, result: libc::c_int| {
+        if result == 0 {
+            Ok(())
+        } else {
+            Err(JailError::System {
+                what,
+                source: io::Error::last_os_error(),
+            })
+        }
+    };
+    // SAFETY: prctl with these constants takes no pointers.
+    checked("PR_SET_NO_NEW_PRIVS", unsafe {
+        libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    })?;
+    // SAFETY: geteuid has no preconditions.
+    if unsafe { libc::geteuid() } == 0 {
+        // SAFETY: an empty list of groups; its pointer is not read.
+        checked("setgroups", unsafe { libc::setgroups(0, std::ptr::null()) })?;
+        // SAFETY: plain numbers. musl changes the ids of all threads.
+        checked("setresgid", unsafe { libc::setresgid(NOBODY, NOBODY, NOBODY) })?;
+        // SAFETY: as above. Leaving uid 0 clears every capability. (capabilities(7))
+        checked("setresuid", unsafe { libc::setresuid(NOBODY, NOBODY, NOBODY) })?;
+    }
+    seccompiler::apply_filter_all_threads(&filter()?)?;
+    Ok(())
+}
+
+fn filter() -> Result<BpfProgram, JailError> {
+    let mut rules: BTreeMap<i64, Vec<SeccompRule>> = PLAIN.iter().map(|call| (*call, vec![])).collect();
+    let masked = |index, mask: i32, value: i32| {
+        let (mask, value) = (u64::from(mask.cast_unsigned()), u64::from(value.cast_unsigned()));
+        SeccompCondition::new(
+            index,
+            SeccompCmpArgLen::Dword,
+            SeccompCmpOp::MaskedEq(mask),
+            value,
+        )
+    };
+    // Memory, but never executable memory.
+    for call in [libc::SYS_mmap, libc::SYS_mprotect] {
+        rules.insert(
+            call,
+            vec![SeccompRule::new(vec![masked(2, libc::PROT_EXEC, 0)?])?],
+        );
+    }
+    let equal = |index, value| SeccompCondition::new(index, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, value);
+    let mut ioctls = Vec::new();
+    for request in IOCTLS {
+        ioctls.push(SeccompRule::new(vec![equal(1, request)?])?);
+    }
+    rules.insert(libc::SYS_ioctl, ioctls);
+    // A thread may interrupt another of this process by the one harmless signal, or abort itself.
+    let process = u64::from(std::process::id());
+    let kick = vec![
+        equal(0, process)?,
+        equal(2, u64::from(libc::SIGUSR1.cast_unsigned()))?,
+    ];
+    rules.insert(libc::SYS_tgkill, vec![SeccompRule::new(kick)?]);
+    let abort = vec![equal(1, u64::from(libc::SIGABRT.cast_unsigned()))?];
+    rules.insert(libc::SYS_tkill, vec![SeccompRule::new(abort)?]);
+    let filter = SeccompFilter::new(
+        rules,
+        SeccompAction::KillProcess,
+        SeccompAction::Allow,
+        TargetArch::x86_64,
+    )?;
+    Ok(filter.try_into()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_filter_builds() {
+        assert!(!filter().unwrap().is_empty());
+    }
+}

@@ -1,0 +1,460 @@
+//! What the guest has mapped: fixed regions that the VMM laid out, and memory that the guest asked for.
+//!
+//! Memory is asked for in pages but owned in frames of 2 MiB: a 2 MiB piece of guest-virtual space that has any page
+//! mapped owns one frame, and its pages sit at the same offsets in it. So a linear memory that grows stays contiguous
+//! and ends up in large pages, while its last, partial piece ends exactly where the program's memory ends and an
+//! access behind it faults. Host memory is spent only on pages that are touched.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use mote_abi::layout::{DATA_END, HEAP_END, MMAP_END, MMAP_START};
+use mote_abi::{LARGE_PAGE_SIZE, PAGE_SIZE};
+use vm_memory::VolatileSlice;
+
+use super::{Access, MemoryError, PageTables, Reservation};
+
+/// Why a request for memory was not granted.
+#[derive(Debug, thiserror::Error)]
+pub enum SpaceError {
+    /// Not the guest's fault to be repaired: it broke the protocol.
+    #[error("the guest asked for the range {address:#x}+{len:#x}, which is not its to map")]
+    Range { address: u64, len: u64 },
+    #[error("{mapped} bytes are mapped and {more} more were asked for, the limit is {limit} bytes")]
+    Limit { mapped: u64, more: u64, limit: u64 },
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
+}
+
+/// A fixed region.
+#[derive(Clone, Copy, Debug)]
+struct Region {
+    gva: u64,
+    gpa: u64,
+    len: u64,
+    writable: bool,
+}
+
+/// A 2 MiB piece of guest-virtual space with at least one page mapped.
+#[derive(Debug)]
+struct Piece {
+    frame: u64,
+    /// Which of its 512 pages are mapped.
+    pages: [u64; 8],
+}
+
+/// The guest's address space.
+#[derive(Debug)]
+pub struct Space {
+    mem: Reservation,
+    tables: PageTables,
+    regions: Vec<Region>,
+    pieces: BTreeMap<u64, Piece>,
+    free_frames: Vec<u64>,
+    next_frame: u64,
+    /// Guest-physical memory that the hypervisor knows of. Frames beyond it need another memslot first.
+    backed: u64,
+    mapped: u64,
+    peak: u64,
+    limit: u64,
+}
+
+impl Space {
+    /// A space whose frames start at `first_frame`. `limit` is the most the guest may map, `backed` the memory that
+    /// the hypervisor knows of at start.
+    #[must_use]
+    pub fn new(mem: Reservation, first_frame: u64, backed: u64, limit: u64) -> Space {
+        Space {
+            mem,
+            tables: PageTables::new(),
+            regions: Vec::with_capacity(8),
+            pieces: BTreeMap::new(),
+            free_frames: Vec::new(),
+            next_frame: first_frame,
+            backed,
+            mapped: 0,
+            peak: 0,
+            limit,
+        }
+    }
+
+    /// The memory itself.
+    #[must_use]
+    pub fn memory(&self) -> &Reservation {
+        &self.mem
+    }
+
+    /// Most bytes that were mapped for the guest at once.
+    #[must_use]
+    pub fn peak(&self) -> u64 {
+        self.peak
+    }
+
+    /// Maps a fixed region of whole pages. What ring 3 may write counts toward the limit.
+    ///
+    /// # Errors
+    /// [`SpaceError`] if the page tables' pool is empty.
+    pub fn map_fixed(&mut self, gva: u64, gpa: u64, len: u64, access: Access) -> Result<(), SpaceError> {
+        self.refill_tables()?;
+        self.tables.map(&self.mem, gva, gpa, len, access)?;
+        let writable = access == Access::Write;
+        if matches!(access, Access::Read | Access::Write) {
+            self.regions.push(Region {
+                gva,
+                gpa,
+                len,
+                writable,
+            });
+        }
+        if writable {
+            self.mapped += len;
+            self.peak = self.peak.max(self.mapped);
+        }
+        Ok(())
+    }
+
+    /// Maps zeroed memory at the guest's request.
+    ///
+    /// # Errors
+    /// [`SpaceError::Range`] for a range that is not page-aligned or not the guest's to choose,
+    /// [`SpaceError::Limit`] over the memory limit.
+    pub fn map(&mut self, address: u64, len: u64) -> Result<(), SpaceError> {
+        let range = own_range(address, len)?;
+        // A range longer than the limit cannot be mapped already; it need not be looked through.
+        let more = if len > self.limit {
+            len
+        } else {
+            self.missing(&range)
+        };
+        if more > self.limit.saturating_sub(self.mapped) {
+            return Err(SpaceError::Limit {
+                mapped: self.mapped,
+                more,
+                limit: self.limit,
+            });
+        }
+        for (start, pages) in pieces(range) {
+            self.map_in_piece(start, pages)?;
+        }
+        Ok(())
+    }
+
+    /// Unmaps memory at the guest's request; its pages go back to the host.
+    ///
+    /// # Errors
+    /// [`SpaceError::Range`] as for [`Self::map`].
+    pub fn unmap(&mut self, address: u64, len: u64) -> Result<(), SpaceError> {
+        let range = own_range(address, len)?;
+        let touched: Vec<u64> = self
+            .pieces
+            .range(range.start & !(LARGE_PAGE_SIZE - 1)..range.end)
+            .map(|(start, _)| *start)
+            .collect();
+        for start in touched {
+            let pages = range.start.max(start)..range.end.min(start + LARGE_PAGE_SIZE);
+            self.unmap_in_piece(start, &pages)?;
+        }
+        Ok(())
+    }
+
+    /// The host memory behind a guest-virtual range, in order, for reading or (with `write`) for writing.
+    ///
+    /// # Errors
+    /// [`SpaceError::Range`] if any byte of it is not mapped that way.
+    pub fn resolve(&self, address: u64, len: u64, write: bool) -> Result<Vec<VolatileSlice<'_>>, SpaceError> {
+        let bad = || SpaceError::Range { address, len };
+        let end = address.checked_add(len).ok_or_else(bad)?;
+        let mut out = Vec::new();
+        let mut at = address;
+        while at < end {
+            let (gpa, run) = self.translate(at, end - at, write).ok_or_else(bad)?;
+            out.push(self.mem.slice(gpa, run)?);
+            at += run;
+        }
+        Ok(out)
+    }
+
+    /// Frames that must be made known to the hypervisor before the next request: guest-physical range, if any.
+    #[must_use]
+    pub fn unbacked(&self) -> Option<Range<u64>> {
+        (self.next_frame > self.backed).then_some(self.backed..self.next_frame)
+    }
+
+    /// The hypervisor now knows memory up to `end`.
+    pub fn set_backed(&mut self, end: u64) {
+        self.backed = end;
+    }
+
+    fn translate(&self, at: u64, len: u64, write: bool) -> Option<(u64, u64)> {
+        let fixed = self.regions.iter().find(|r| at >= r.gva && at - r.gva < r.len);
+        if let Some(r) = fixed {
+            let offset = at - r.gva;
+            return (r.writable || !write).then_some((r.gpa + offset, len.min(r.len - offset)));
+        }
+        let start = at & !(LARGE_PAGE_SIZE - 1);
+        let piece = self.pieces.get(&start)?;
+        let mut page = (at - start) / PAGE_SIZE;
+        let first = page;
+        while page < 512 && piece.has(page) && (page - first) * PAGE_SIZE < len + PAGE_SIZE {
+            page += 1;
+        }
+        let run = (start + page * PAGE_SIZE).checked_sub(at)?;
+        (run > 0).then_some((piece.frame + (at - start), run.min(len)))
+    }
+
+    fn missing(&self, range: &Range<u64>) -> u64 {
+        pieces(range.clone())
+            .map(|(start, pages)| match self.pieces.get(&start) {
+                None => pages.end - pages.start,
+                Some(piece) => {
+                    page_numbers(start, &pages).filter(|p| !piece.has(*p)).count() as u64 * PAGE_SIZE
+                }
+            })
+            .sum()
+    }
+
+    fn map_in_piece(&mut self, start: u64, pages: Range<u64>) -> Result<(), SpaceError> {
+        self.refill_tables()?;
+        let new = !self.pieces.contains_key(&start);
+        if new {
+            let frame = self.take_frame()?;
+            self.pieces.insert(start, Piece { frame, pages: [0; 8] });
+        }
+        let Some(piece) = self.pieces.get_mut(&start) else {
+            return Ok(());
+        };
+        let mut added = 0;
+        if new && pages.end - pages.start == LARGE_PAGE_SIZE {
+            self.tables
+                .map_large(&self.mem, start, piece.frame, Access::Write)?;
+            piece.pages = [u64::MAX; 8];
+            added = LARGE_PAGE_SIZE;
+        } else {
+            for page in page_numbers(start, &pages) {
+                if !piece.has(page) {
+                    let offset = page * PAGE_SIZE;
+                    self.tables
+                        .map_page(&self.mem, start + offset, piece.frame + offset, Access::Write)?;
+                    piece.set(page, true);
+                    added += PAGE_SIZE;
+                }
+            }
+        }
+        self.mapped += added;
+        self.peak = self.peak.max(self.mapped);
+        Ok(())
+    }
+
+    fn unmap_in_piece(&mut self, start: u64, pages: &Range<u64>) -> Result<(), SpaceError> {
+        self.refill_tables()?;
+        let Some(piece) = self.pieces.get_mut(&start) else {
+            return Ok(());
+        };
+        for page in page_numbers(start, pages) {
+            if piece.has(page) {
+                self.tables.unmap_page(&self.mem, start + page * PAGE_SIZE)?;
+                piece.set(page, false);
+                self.mapped -= PAGE_SIZE;
+            }
+        }
+        // Dropping the host pages also makes the hypervisor forget its translations of them (mmu notifier): the
+        // removed entries take effect, and the frame is zero when it is used again.
+        self.mem.advise(
+            piece.frame + (pages.start - start),
+            pages.end - pages.start,
+            libc::MADV_DONTNEED,
+        );
+        if piece.pages == [0; 8] {
+            let frame = piece.frame;
+            self.pieces.remove(&start);
+            self.free_frames.push(frame);
+        }
+        Ok(())
+    }
+
+    fn take_frame(&mut self) -> Result<u64, SpaceError> {
+        if let Some(frame) = self.free_frames.pop() {
+            return Ok(frame);
+        }
+        let frame = self.next_frame;
+        // The reservation is larger than the limit by the slack of partial pieces; past that, the space is as full
+        // as the limit says.
+        if frame + LARGE_PAGE_SIZE > self.mem.len() {
+            return Err(SpaceError::Limit {
+                mapped: self.mapped,
+                more: LARGE_PAGE_SIZE,
+                limit: self.limit,
+            });
+        }
+        self.next_frame += LARGE_PAGE_SIZE;
+        Ok(frame)
+    }
+
+    fn refill_tables(&mut self) -> Result<(), SpaceError> {
+        if self.tables.is_low() {
+            let frame = self.take_frame()?;
+            self.tables.refill(frame, LARGE_PAGE_SIZE);
+        }
+        Ok(())
+    }
+}
+
+impl Piece {
+    fn has(&self, page: u64) -> bool {
+        self.pages
+            .get(word(page))
+            .is_some_and(|w| w & (1 << (page % 64)) != 0)
+    }
+
+    fn set(&mut self, page: u64, mapped: bool) {
+        if let Some(w) = self.pages.get_mut(word(page)) {
+            if mapped {
+                *w |= 1 << (page % 64);
+            } else {
+                *w &= !(1 << (page % 64));
+            }
+        }
+    }
+}
+
+fn word(page: u64) -> usize {
+    usize::try_from(page / 64).unwrap_or(usize::MAX)
+}
+
+/// The range, if it is whole pages of the heap's or the mmap area's address space.
+fn own_range(address: u64, len: u64) -> Result<Range<u64>, SpaceError> {
+    let bad = SpaceError::Range { address, len };
+    let Some(end) = address.checked_add(len) else {
+        return Err(bad);
+    };
+    let aligned = (address | len).is_multiple_of(PAGE_SIZE);
+    let heap = address >= DATA_END && end <= HEAP_END;
+    let mmap = address >= MMAP_START && end <= MMAP_END;
+    if aligned && (heap || mmap) {
+        Ok(address..end)
+    } else {
+        Err(bad)
+    }
+}
+
+/// The range cut at 2 MiB boundaries: start of each piece and the part of the range in it.
+fn pieces(range: Range<u64>) -> impl Iterator<Item = (u64, Range<u64>)> {
+    let first = range.start / LARGE_PAGE_SIZE;
+    let last = range.end.div_ceil(LARGE_PAGE_SIZE);
+    (first..last).map(move |i| {
+        let start = i * LARGE_PAGE_SIZE;
+        (
+            start,
+            range.start.max(start)..range.end.min(start + LARGE_PAGE_SIZE),
+        )
+    })
+}
+
+fn page_numbers(start: u64, pages: &Range<u64>) -> Range<u64> {
+    (pages.start - start) / PAGE_SIZE..(pages.end - start) / PAGE_SIZE
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use vm_memory::Bytes;
+
+    const FIRST: u64 = 8 << 20;
+
+    fn space(limit: u64) -> Space {
+        Space::new(Reservation::new(64 << 20).unwrap(), FIRST, 16 << 20, limit)
+    }
+
+    #[test]
+    fn memory_grows_in_place_and_reads_back() {
+        let mut s = space(32 << 20);
+        s.map(MMAP_START, 3 * PAGE_SIZE).unwrap();
+        s.resolve(MMAP_START, 8, true).unwrap()[0]
+            .write_obj(7u64, 0)
+            .unwrap();
+        s.map(MMAP_START + 3 * PAGE_SIZE, LARGE_PAGE_SIZE).unwrap();
+        assert_eq!(
+            s.resolve(MMAP_START, 8, false).unwrap()[0]
+                .read_obj::<u64>(0)
+                .unwrap(),
+            7
+        );
+        assert_eq!(s.peak(), LARGE_PAGE_SIZE + 3 * PAGE_SIZE);
+        let parts = s.resolve(MMAP_START + 5, LARGE_PAGE_SIZE, true).unwrap();
+        assert_eq!(
+            parts.iter().map(VolatileSlice::len).sum::<usize>() as u64,
+            LARGE_PAGE_SIZE
+        );
+    }
+
+    #[test]
+    fn behind_the_last_page_nothing_resolves() {
+        let mut s = space(32 << 20);
+        s.map(MMAP_START, PAGE_SIZE).unwrap();
+        assert!(s.resolve(MMAP_START + PAGE_SIZE - 4, 4, true).is_ok());
+        assert!(s.resolve(MMAP_START + PAGE_SIZE - 4, 5, true).is_err());
+        assert!(s.resolve(u64::MAX - 2, 5, true).is_err());
+    }
+
+    #[test]
+    fn the_limit_counts_only_new_pages() {
+        let mut s = space(4 * PAGE_SIZE);
+        s.map(MMAP_START, 4 * PAGE_SIZE).unwrap();
+        s.map(MMAP_START, 4 * PAGE_SIZE).unwrap();
+        assert!(matches!(
+            s.map(MMAP_START, 5 * PAGE_SIZE),
+            Err(SpaceError::Limit { .. })
+        ));
+        s.unmap(MMAP_START, 2 * PAGE_SIZE).unwrap();
+        s.map(MMAP_START + (1 << 30), 2 * PAGE_SIZE).unwrap();
+    }
+
+    #[test]
+    fn unmapped_frames_come_back_zeroed() {
+        let mut s = space(32 << 20);
+        s.map(MMAP_START, PAGE_SIZE).unwrap();
+        s.resolve(MMAP_START, 8, true).unwrap()[0]
+            .write_obj(7u64, 0)
+            .unwrap();
+        s.unmap(MMAP_START, LARGE_PAGE_SIZE).unwrap();
+        assert!(s.resolve(MMAP_START, 8, false).is_err());
+        s.map(MMAP_START, PAGE_SIZE).unwrap();
+        assert_eq!(
+            s.resolve(MMAP_START, 8, false).unwrap()[0]
+                .read_obj::<u64>(0)
+                .unwrap(),
+            0
+        );
+    }
+
+    #[test]
+    fn foreign_ranges_are_refused() {
+        let mut s = space(32 << 20);
+        for (address, len) in [
+            (0, PAGE_SIZE),
+            (0x20_0000, PAGE_SIZE),
+            (MMAP_START + 1, PAGE_SIZE),
+            (MMAP_START, 1),
+            (MMAP_END, PAGE_SIZE),
+            (u64::MAX - PAGE_SIZE + 1, PAGE_SIZE),
+            (HEAP_END - PAGE_SIZE, 2 * PAGE_SIZE),
+        ] {
+            assert!(
+                matches!(s.map(address, len), Err(SpaceError::Range { .. })),
+                "{address:#x}"
+            );
+            assert!(
+                matches!(s.unmap(address, len), Err(SpaceError::Range { .. })),
+                "{address:#x}"
+            );
+        }
+    }
+
+    #[test]
+    fn read_only_regions_are_not_writable() {
+        let mut s = space(32 << 20);
+        s.map_fixed(4 << 30, 2 << 20, PAGE_SIZE, Access::Read).unwrap();
+        assert!(s.resolve(4 << 30, 8, false).is_ok());
+        assert!(s.resolve(4 << 30, 8, true).is_err());
+    }
+}
