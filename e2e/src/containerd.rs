@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-use crate::images::PAUSE;
+use crate::images::{Form, PAUSE};
 use crate::{leaks, paths};
 
 mod config;
@@ -91,6 +91,12 @@ impl Containerd {
     #[must_use]
     pub fn socket(&self) -> PathBuf {
         self.run.join("containerd.sock")
+    }
+
+    /// Whether this series takes images of the form: 1.6 refuses Wasm layers when they are imported.
+    #[must_use]
+    pub fn takes(&self, form: Form) -> bool {
+        self.series != Series::V1_6 || matches!(form, Form::Rootfs | Form::LinuxRootfs)
     }
 
     /// Its log so far, last lines.

@@ -1,7 +1,7 @@
 //! Pods by CRI: what the kubelet does, in its order.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use mote_e2e::containerd::{Containerd, Series};
+use mote_e2e::containerd::Containerd;
 use mote_e2e::cri::messages::{ContainerState, Empty};
 use mote_e2e::images::{self, FORMS, Form, Image};
 use mote_e2e::pod::{Pod, Spec};
@@ -81,7 +81,7 @@ fn every_form_of_image() {
     }
     let daemon = daemon();
     for form in FORMS.into_iter().chain([Form::LinuxRootfs]) {
-        if daemon.series == Series::V1_6 && !matches!(form, Form::Rootfs | Form::LinuxRootfs) {
+        if !daemon.takes(form) {
             continue;
         }
         for (program, line) in [
@@ -165,7 +165,7 @@ fn several_containers_share_a_pod() {
     }
     let daemon = daemon();
     let probe = image("cri-several-p1", Form::Rootfs, "probe-rust-p1");
-    let hello = image("cri-several-p2", Form::ComponentLayer, "hello-rust-p2");
+    let hello = image("cri-several-p2", Form::Rootfs, "hello-rust-p2");
     let mut pod = Pod::run(daemon, "several").unwrap();
     let sleepers: Vec<String> = (0..2)
         .map(|n| {

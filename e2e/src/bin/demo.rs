@@ -35,7 +35,12 @@ fn show(daemon: &Containerd) -> Result<()> {
         version.runtime_name, version.runtime_version
     ));
     images::import_pause(daemon)?;
-    let hello = Image::program("hello", Form::ComponentLayer, "hello-rust-p2");
+    let form = if daemon.takes(Form::ComponentLayer) {
+        Form::ComponentLayer
+    } else {
+        Form::Rootfs
+    };
+    let hello = Image::program("hello", form, "hello-rust-p2");
     let probe = Image::program("probe", Form::Rootfs, "probe-rust-p1");
     for image in [&hello, &probe] {
         image.import(daemon)?;
