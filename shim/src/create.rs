@@ -109,7 +109,8 @@ async fn container(
     let wasm = image::find(spec, place).await?;
     let compiler = Arc::clone(&node);
     let program = blocking(&request.id, move || Ok(compiler.compile(wasm)?)).await?;
-    let stdio = stdio::open(&request.io)?;
+    let io = request.io.clone();
+    let stdio = blocking(&request.id, move || Ok(stdio::open(&io)?)).await?;
     let cgroup = Cgroup::create(&grant)?;
     record.cgroups = cgroup.as_ref().map(Cgroup::directories).unwrap_or_default();
     Ok((

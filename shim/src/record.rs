@@ -48,17 +48,22 @@ impl Process {
     /// The process that has `pid` now.
     ///
     /// # Errors
-    /// There is none, or `/proc` is not readable.
+    /// There is none that runs, or `/proc` is not readable.
     pub(crate) fn of(pid: u32) -> io::Result<Process> {
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
         // The command's name, in parentheses, may hold spaces and parentheses itself.
         let fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
-        let started = fields.split_whitespace().nth(19).and_then(|f| f.parse().ok());
+        let mut fields = fields.split_whitespace();
+        // A zombie has ended; only its parent, perhaps a careless init, has not asked for the status.
+        if matches!(fields.next(), Some("Z" | "X")) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        let started = fields.nth(18).and_then(|field| field.parse().ok());
         let started = started.ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))?;
         Ok(Process { pid, started })
     }
 
-    /// Whether it still exists (a zombie counts).
+    /// Whether it still runs.
     #[must_use]
     pub(crate) fn exists(&self) -> bool {
         Process::of(self.pid).is_ok_and(|now| now == *self)

@@ -5,8 +5,7 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
-
-use nix::fcntl::{FcntlArg, OFlag};
+use std::time::Duration;
 
 /// A stream that cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -42,8 +41,8 @@ pub(crate) struct Stdio {
     pub stdin: File,
     pub stdout: File,
     pub stderr: File,
-    /// A writing end of the stdin FIFO. It is held until CloseIO, so that the program does not see an end of file
-    /// before the client has opened its end, or when one attached client leaves and another comes.
+    /// A writing end of the stdin FIFO if no client had opened it. It is held until CloseIO, so that the program
+    /// waits for input instead of seeing its end.
     pub stdin_keeper: Option<File>,
 }
 
@@ -102,28 +101,40 @@ fn target(stream: &'static str, name: &str) -> Result<Target, StdioError> {
     }
 }
 
+/// Longest wait for the client's end of the stdin FIFO. containerd's client library has its open under way before it
+/// asks for the task, so this passes only where nobody is attached.
+const CLIENT_WAIT: Duration = Duration::from_millis(500);
+
 fn open_input(name: &str) -> Result<(File, Option<File>), StdioError> {
     let path = match target("stdin", name)? {
         Target::Null => PathBuf::from("/dev/null"),
         Target::Path(path) | Target::Log(path) => path,
     };
-    let error = |source| StdioError::Open {
-        stream: "stdin",
-        path: path.clone(),
-        source,
-    };
-    // Without O_NONBLOCK the open would wait for a writer; afterwards reads shall block as usual.
-    let file = OpenOptions::new()
-        .read(true)
-        .custom_flags(libc::O_NONBLOCK)
-        .open(&path)
-        .map_err(error)?;
-    nix::fcntl::fcntl(&file, FcntlArg::F_SETFL(OFlag::empty())).map_err(|e| error(e.into()))?;
-    if !is_fifo(&file) {
-        return Ok((file, None));
+    let kind = std::fs::metadata(&path)
+        .map_err(failed("stdin", &path))?
+        .file_type();
+    if !kind.is_fifo() {
+        return Ok((File::open(&path).map_err(failed("stdin", &path))?, None));
     }
-    let keeper = OpenOptions::new().write(true).open(&path).map_err(error)?;
-    Ok((file, Some(keeper)))
+    // A read from a FIFO that no writer has opened yet is an end of file, which the program must not see. This open
+    // returns once there is a writer (fifo(7)).
+    let (sender, opened) = std::sync::mpsc::channel();
+    let reader = path.clone();
+    std::thread::spawn(move || sender.send(File::open(reader)));
+    let gone = || io::Error::other("the opening thread ended");
+    match opened.recv_timeout(CLIENT_WAIT) {
+        Ok(file) => Ok((file.map_err(failed("stdin", &path))?, None)),
+        Err(_) => {
+            // The waiting open counts as a reader, so this does not block, and it lets the other one return.
+            let keeper = OpenOptions::new()
+                .write(true)
+                .custom_flags(libc::O_NONBLOCK)
+                .open(&path);
+            let keeper = keeper.map_err(failed("stdin", &path))?;
+            let file = opened.recv().map_err(|_| gone()).and_then(|file| file);
+            Ok((file.map_err(failed("stdin", &path))?, Some(keeper)))
+        }
+    }
 }
 
 fn open_output(stream: &'static str, name: &str) -> Result<File, StdioError> {
@@ -200,10 +211,30 @@ mod tests {
         let mut client = OpenOptions::new().write(true).open(&names.stdin).unwrap();
         client.write_all(b"typed").unwrap();
         drop(client);
-        drop(stdio.stdin_keeper.take());
+        drop(stdio.stdin_keeper.take().unwrap());
         text.clear();
         stdio.stdin.read_to_string(&mut text).unwrap();
         assert_eq!(text, "typed");
+    }
+
+    #[test]
+    fn input_ends_with_the_client_that_was_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let names = Names {
+            stdin: fifo(dir.path(), "in"),
+            ..Names::default()
+        };
+        let path = names.stdin.clone();
+        let client = std::thread::spawn(move || {
+            let mut end = OpenOptions::new().write(true).open(path).unwrap();
+            end.write_all(b"piped").unwrap();
+        });
+        let mut stdio = open(&names).unwrap();
+        assert!(stdio.stdin_keeper.is_none());
+        let mut text = String::new();
+        stdio.stdin.read_to_string(&mut text).unwrap();
+        assert_eq!(text, "piped");
+        client.join().unwrap();
     }
 
     #[test]
