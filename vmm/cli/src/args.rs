@@ -1,0 +1,158 @@
+//! The command line.
+
+use std::{ffi::OsString, path::PathBuf, time::Duration};
+
+use clap::{Args as Group, Parser, Subcommand};
+
+use crate::options;
+
+/// Runs a WASI program in a hardware micro-VM of its own.
+#[derive(Debug, Parser)]
+#[command(name = "mote", version, about, max_term_width = 100)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Runs a program.
+    Run(Run),
+    /// Compiles a program into the cache, so that it starts at once later.
+    Compile(Compile),
+    /// Says what this machine lacks to run programs, and how to mend it.
+    Doctor(Doctor),
+    /// Shows or empties the cache of compiled programs.
+    #[command(subcommand)]
+    Cache(Cache),
+    /// Prints the version.
+    Version,
+}
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  the program's own, or
+  1    the file was refused, or an argument or variable is wrong
+  2    the command line is wrong
+  125  Mote itself failed, or the machine lacks something: see `mote doctor`
+  134  the program trapped, or ran into --timeout
+  137  the program needed more memory than --memory, or was killed
+  143  the program was ended by SIGTERM";
+
+/// Runs a program: a WASI 0.1 core module or a WASI 0.2 command component.
+///
+/// Options stand before FILE; everything after FILE belongs to the program.
+#[derive(Debug, Group)]
+#[command(after_help = EXIT_CODES)]
+pub(crate) struct Run {
+    /// Sets a variable of the program's environment; without =VALUE it is taken from this environment.
+    #[arg(long = "env", value_name = "NAME[=VALUE]")]
+    pub(crate) env: Vec<String>,
+    /// Grants a folder of the host to the program.
+    #[arg(long = "dir", value_name = "HOST[::GUEST]")]
+    pub(crate) dirs: Vec<String>,
+    /// Most memory that the program and its runtime may use: 512MiB, 512Mi, 1G, or bytes.
+    #[arg(long, value_name = "SIZE", value_parser = options::size)]
+    pub(crate) memory: Option<u64>,
+    /// Interrupts the program after this time: 10s, 500ms, 2m.
+    #[arg(long, value_name = "TIME", value_parser = options::time)]
+    pub(crate) timeout: Option<Duration>,
+    /// The wasmtime command's spelling: timeout=TIME, max-memory-size=SIZE.
+    #[arg(
+        short = 'W',
+        long = "wasm",
+        value_name = "KEY=VALUE[,...]",
+        value_delimiter = ','
+    )]
+    pub(crate) wasm: Vec<options::Wasm>,
+    /// The program's own name, its first argument; the file's name by default.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) argv0: Option<String>,
+    /// Prints one line of JSON on standard error at the end: the phases of the start in microseconds and more.
+    #[arg(long)]
+    pub(crate) stats: bool,
+    /// The program, and its arguments.
+    #[arg(
+        value_name = "FILE",
+        required = true,
+        trailing_var_arg = true,
+        allow_hyphen_values = true
+    )]
+    pub(crate) file_and_args: Vec<OsString>,
+}
+
+#[derive(Debug, Group)]
+pub(crate) struct Compile {
+    /// The programs.
+    #[arg(value_name = "FILE", required = true)]
+    pub(crate) files: Vec<PathBuf>,
+}
+
+#[derive(Debug, Group)]
+pub(crate) struct Doctor {
+    /// Prints JSON, one object a check.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Cache {
+    /// Lists the compiled programs, most recently used first.
+    List {
+        /// Prints JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Removes the least recently used programs until the cache is no larger than its limit.
+    Prune {
+        /// The limit; 4GiB by default.
+        #[arg(long, value_name = "SIZE", value_parser = options::size)]
+        size: Option<u64>,
+        /// Prints JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Removes every compiled program.
+    Clear {
+        /// Prints JSON.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn options_end_at_the_file() {
+        let args = Args::parse_from([
+            "mote",
+            "run",
+            "--env",
+            "A=1",
+            "--memory",
+            "64Mi",
+            "-W",
+            "timeout=5s,max-memory-size=7",
+            "a.wasm",
+            "--env",
+            "x",
+            "--",
+            "-W",
+        ]);
+        let Command::Run(run) = args.command else {
+            panic!("not run")
+        };
+        assert_eq!(run.env, ["A=1"]);
+        assert_eq!(run.memory, Some(64 << 20));
+        assert_eq!(run.wasm.len(), 2);
+        assert_eq!(run.file_and_args, ["a.wasm", "--env", "x", "--", "-W"]);
+    }
+}

@@ -1,0 +1,155 @@
+//! `mote run`.
+
+use std::{
+    os::fd::AsFd,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Instant,
+};
+
+use anyhow::{Context, bail};
+use mote_config::{Exit, Reason, VmmConfig};
+use mote_launch::{Launch, Node};
+
+use crate::{
+    args, compile,
+    options::{self, Wasm},
+    signals::Held,
+    stats,
+};
+
+/// Runs a program and ends as it does.
+pub(crate) fn run(args: &args::Run) -> anyhow::Result<ExitCode> {
+    let (path, config) = configure(args)?;
+    let node = Node::discover()?;
+    let asked = Instant::now();
+    let program = compile::program(&node, &path)?;
+    let lookup_us = asked.elapsed().as_secs_f64() * 1e6;
+    let name = config.args.first().cloned().unwrap_or_default();
+
+    let held = Held::new().context("cannot hold signals back")?;
+    let config = VmmConfig {
+        asked_at_us: monotonic_us(),
+        ..config
+    };
+    let vmm = Launch::new(&node, &config, program.code.as_fd(), &name).spawn()?;
+    held.forward(vmm.killer());
+    let exit = vmm.wait()?;
+
+    if let Some(text) = to_say(&exit) {
+        eprintln!("mote: {text}");
+    }
+    if args.stats {
+        eprintln!("{}", stats::line(&exit, &program, lookup_us));
+    }
+    Ok(ExitCode::from(exit.code))
+}
+
+/// What is worth saying about the end of a program.
+fn to_say(exit: &Exit) -> Option<&str> {
+    match exit.reason {
+        Reason::Exited | Reason::Signal => None,
+        Reason::Trap | Reason::OutOfMemory | Reason::Internal => exit.message.as_deref(),
+    }
+}
+
+/// The file, and all that the VM needs to know about the run.
+fn configure(args: &args::Run) -> anyhow::Result<(PathBuf, VmmConfig)> {
+    if let Some(dir) = args.dirs.first() {
+        bail!(
+            "--dir {dir}: files are not there yet; the program can have arguments, variables and its standard streams"
+        );
+    }
+    let mut memory = args.memory;
+    let mut timeout = args.timeout;
+    for option in &args.wasm {
+        match *option {
+            Wasm::Timeout(t) => timeout = Some(t),
+            Wasm::MaxMemorySize(m) => memory = Some(m),
+        }
+    }
+    let text = |what: &str, value: &std::ffi::OsStr| match value.to_str() {
+        Some(text) => Ok(text.to_string()),
+        None => bail!("{what} {value:?} is not UTF-8, and WASI's strings are"),
+    };
+    let [file, rest @ ..] = args.file_and_args.as_slice() else {
+        bail!("no file was named")
+    };
+    let path = PathBuf::from(file);
+    let name = match &args.argv0 {
+        Some(name) => name.clone(),
+        // Only the last part: where the file lies is none of the program's business.
+        None => text(
+            "the name",
+            path.file_name().unwrap_or(Path::new("wasm").as_os_str()),
+        )?,
+    };
+    let mut program_args = vec![name];
+    for arg in rest {
+        program_args.push(text("the argument", arg)?);
+    }
+    let mut env = Vec::new();
+    for variable in &args.env {
+        env.push(options::variable(variable, |name| std::env::var(name).ok()).map_err(anyhow::Error::msg)?);
+    }
+    let config = VmmConfig {
+        version: mote_config::VERSION,
+        args: program_args,
+        env,
+        memory_limit: options::memory_limit(memory.unwrap_or(options::DEFAULT_MEMORY))
+            .map_err(anyhow::Error::msg)?,
+        timeout_ms: timeout.map(|t| u64::try_from(t.as_millis()).unwrap_or(u64::MAX).max(1)),
+        asked_at_us: None,
+        jail: true,
+    };
+    Ok((path, config))
+}
+
+/// CLOCK_MONOTONIC in microseconds, which `mote-vmm` compares with its own.
+fn monotonic_us() -> Option<u64> {
+    let mut now = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: pointer to a local.
+    if unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut now) } != 0 {
+        return None;
+    }
+    let seconds = u64::try_from(now.tv_sec).ok()?;
+    let nanoseconds = u64::try_from(now.tv_nsec).ok()?;
+    seconds.checked_mul(1_000_000)?.checked_add(nanoseconds / 1000)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    fn configured(line: &[&str]) -> anyhow::Result<(PathBuf, VmmConfig)> {
+        let args = args::Args::parse_from(["mote", "run"].iter().chain(line));
+        let args::Command::Run(run) = args.command else {
+            panic!("not run")
+        };
+        configure(&run)
+    }
+
+    #[test]
+    fn the_programs_view() {
+        let (path, config) =
+            configured(&["--env", "A=1", "--timeout", "2s", "dir/a.wasm", "x", "--memory"]).unwrap();
+        assert_eq!(path, Path::new("dir/a.wasm"));
+        assert_eq!(config.args, ["a.wasm", "x", "--memory"]);
+        assert_eq!(config.env, [("A".to_string(), "1".to_string())]);
+        assert_eq!((config.timeout_ms, config.memory_limit), (Some(2000), 1 << 30));
+        assert!(config.jail);
+        let (_, config) = configured(&["--argv0", "me", "-W", "max-memory-size=64Mi", "a.wasm"]).unwrap();
+        assert_eq!((config.args[0].as_str(), config.memory_limit), ("me", 64 << 20));
+    }
+
+    #[test]
+    fn what_cannot_be_had_is_refused() {
+        let text = configured(&["--dir", "/tmp", "a.wasm"]).unwrap_err().to_string();
+        assert!(text.starts_with("--dir /tmp: files are not there yet"), "{text}");
+        assert!(configured(&["--memory", "1", "a.wasm"]).is_err());
+    }
+}
