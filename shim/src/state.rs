@@ -136,7 +136,7 @@ impl Machine {
     /// [`StateError::DeleteRunning`] while the process runs.
     pub(crate) fn may_delete(&self) -> Result<(), StateError> {
         match self.phase {
-            Phase::Running => Err(StateError::DeleteRunning),
+            Phase::Running if self.exit.get().is_none() => Err(StateError::DeleteRunning),
             _ => Ok(()),
         }
     }

@@ -208,6 +208,7 @@ impl Task {
     fn watch(self: &Arc<Task>, vmm: Vmm) {
         let task = Arc::clone(self);
         let waiting = tokio::spawn(vmm.wait());
+        let filled = Filled(self.exit.clone());
         tokio::spawn(async move {
             let ended = match waiting.await {
                 Ok(Ok(ended)) => Some(ended),
@@ -220,21 +221,17 @@ impl Task {
                     None
                 }
             };
-            let killed_by_kernel = || task.cgroup.as_ref().is_some_and(|cgroup| cgroup.oom_kills() > 0);
-            let (code, out_of_memory) = match &ended {
-                Some(exit) => {
-                    let code = u32::from(exit.code);
-                    let oom = exit.reason == Reason::OutOfMemory || (code == 137 && killed_by_kernel());
-                    (code, oom)
+            let oom_kills = task.cgroup.as_ref().map_or(0, Cgroup::oom_kills);
+            let verdict = Verdict::of(ended, oom_kills);
+            if let Some(message) = &verdict.message {
+                log::info!("task {} ended with {}: {message}", task.id, verdict.code);
+                if let Some(path) = &task.termination_log {
+                    termination::write(path, message);
                 }
-                None => (exit::UNKNOWN, false),
-            };
-            if let (Some(path), Some(message)) = (&task.termination_log, ended.and_then(|exit| exit.message))
-            {
-                termination::write(path, &message);
             }
             let mut inner = task.inner.lock().await;
-            task.ended(&mut inner, Exit::now(code), out_of_memory);
+            task.ended(&mut inner, Exit::now(verdict.code), verdict.out_of_memory);
+            drop(filled);
         });
     }
 
@@ -272,6 +269,59 @@ impl Task {
     }
 }
 
+/// Fills the exit status when it is dropped, should nothing have done so before: waiters never wait for ever.
+struct Filled(ExitCell);
+
+impl Drop for Filled {
+    fn drop(&mut self) {
+        self.0.set(Exit::now(exit::UNKNOWN));
+    }
+}
+
+/// What the end of a VMM means for its container.
+struct Verdict {
+    code: u32,
+    out_of_memory: bool,
+    /// The reason, where the exit code alone does not tell it.
+    message: Option<String>,
+}
+
+impl Verdict {
+    fn of(ended: Option<mote_config::Exit>, oom_kills: u64) -> Verdict {
+        let Some(ended) = ended else {
+            return Verdict {
+                code: exit::UNKNOWN,
+                out_of_memory: false,
+                message: Some("the shim lost track of the VMM; its log tells more".to_owned()),
+            };
+        };
+        let code = u32::from(ended.code);
+        match ended.reason {
+            // The VM kept to its limit, but VMM and VM together did not, or the pod as a whole.
+            Reason::Signal if ended.code == mote_config::exit::OOM && oom_kills > 0 => Verdict {
+                code,
+                out_of_memory: true,
+                message: Some("killed by the kernel: the cgroup's memory limit was reached".to_owned()),
+            },
+            Reason::Exited | Reason::Signal => Verdict {
+                code,
+                out_of_memory: false,
+                message: None,
+            },
+            Reason::OutOfMemory => Verdict {
+                code,
+                out_of_memory: true,
+                message: ended.message,
+            },
+            Reason::Trap | Reason::Internal => Verdict {
+                code,
+                out_of_memory: false,
+                message: ended.message,
+            },
+        }
+    }
+}
+
 /// Undoes what `create` did to the host, by what the record says. Answers whether all is gone.
 pub(crate) fn release(record: &Record) -> bool {
     let mut clean = true;
@@ -288,4 +338,55 @@ pub(crate) fn release(record: &Record) -> bool {
         clean = false;
     }
     clean
+}
+
+#[cfg(test)]
+mod tests {
+    use mote_config::Stats;
+
+    use super::*;
+
+    fn verdict(code: u8, reason: Reason, oom_kills: u64) -> (u32, bool, bool) {
+        let message = Some("why".to_owned());
+        let ended = mote_config::Exit {
+            code,
+            reason,
+            message,
+            stats: Stats::default(),
+        };
+        let verdict = Verdict::of(Some(ended), oom_kills);
+        (verdict.code, verdict.out_of_memory, verdict.message.is_some())
+    }
+
+    #[test]
+    fn ends_are_told_apart() {
+        assert_eq!(verdict(42, Reason::Exited, 0), (42, false, false));
+        assert_eq!(verdict(134, Reason::Trap, 0), (134, false, true));
+        assert_eq!(verdict(137, Reason::OutOfMemory, 0), (137, true, true));
+        assert_eq!(
+            verdict(137, Reason::Signal, 0),
+            (137, false, false),
+            "a kill by the user"
+        );
+        assert_eq!(
+            verdict(137, Reason::Signal, 1),
+            (137, true, true),
+            "a kill by the kernel"
+        );
+        assert_eq!(verdict(143, Reason::Signal, 1), (143, false, false));
+        assert_eq!(verdict(125, Reason::Internal, 0), (125, false, true));
+        assert_eq!(Verdict::of(None, 0).code, exit::UNKNOWN);
+    }
+
+    #[test]
+    fn waiters_are_released_by_a_panic() {
+        let cell = ExitCell::default();
+        let filled = Filled(cell.clone());
+        let died = std::thread::spawn(move || {
+            let _filled = filled;
+            panic!("on purpose");
+        });
+        assert!(died.join().is_err());
+        assert_eq!(cell.get().map(|exit| exit.code), Some(exit::UNKNOWN));
+    }
 }
