@@ -130,6 +130,14 @@ fn filter() -> Result<BpfProgram, JailError> {
         ioctls.push(SeccompRule::new(vec![equal(1, request)?])?);
     }
     rules.insert(libc::SYS_ioctl, ioctls);
+    // The standard library's debug builds look whether a descriptor is open before they close it.
+    rules.insert(
+        libc::SYS_fcntl,
+        vec![SeccompRule::new(vec![equal(
+            1,
+            u64::from(libc::F_GETFD.cast_unsigned()),
+        )?])?],
+    );
     // A thread may interrupt another of this process by the one harmless signal, or abort itself.
     let process = u64::from(std::process::id());
     let kick = vec![

@@ -106,12 +106,6 @@ impl Stdio {
         self.reap(true);
     }
 
-    /// Waits until all output is written; the error of an earlier write to the descriptor.
-    pub(crate) fn flush_checked(&mut self, descriptor: u32) -> Result<(), Errno> {
-        self.reap(true);
-        self.take_failure(descriptor)
-    }
-
     fn take_failure(&mut self, descriptor: u32) -> Result<(), Errno> {
         match self.failed[failure_index(descriptor)].take() {
             Some(errno) => Err(errno),
