@@ -48,7 +48,11 @@ impl Run {
         S: AsRef<OsStr>,
     {
         let mut command = Command::new(paths::bin("mote"));
-        command.arg("run").args(options).arg(path.as_ref());
+        command
+            .arg("run")
+            .args(options)
+            .arg(path.as_ref())
+            .env("MOTE_CACHE_DIR", paths::cache());
         Run {
             command,
             stdin: None,

@@ -180,7 +180,7 @@ impl Containerd {
             .arg("--config")
             .arg(self.root.join("config.toml"))
             .env("PATH", self.path())
-            .env("MOTE_E2E", self.cgroup.trim_start_matches('/'))
+            .env("MOTE_CACHE_DIR", paths::cache())
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log);

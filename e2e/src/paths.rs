@@ -23,6 +23,12 @@ pub fn bin(name: &str) -> PathBuf {
     root().join("bin").join(name)
 }
 
+/// Compiled code. Kept between runs, as on a node.
+#[must_use]
+pub fn cache() -> PathBuf {
+    work().join("cache")
+}
+
 /// A guest built by `e2e/programs/build.sh`.
 #[must_use]
 pub fn program(name: &str) -> PathBuf {

@@ -3,9 +3,10 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use mote_e2e::cli::Run;
+use mote_e2e::cli::{Ran, Run};
 use mote_e2e::{kvm, paths, traps};
 
 const HELLOS: [(&str, &str); 4] = [
@@ -38,6 +39,35 @@ fn hello_in_every_language() {
             "{program}"
         );
     }
+}
+
+#[test]
+fn a_cold_cache_serves_many_at_once() {
+    if !kvm::ready() {
+        return;
+    }
+    let cache = paths::work().join("cold-cache");
+    let _ = fs::remove_dir_all(&cache);
+    let children: Vec<_> = (0..8)
+        .map(|_| {
+            let mut command = Run::program("hello-rust-p2").into_command();
+            command
+                .env("MOTE_CACHE_DIR", &cache)
+                .stdin(Stdio::null())
+                .stdout(Stdio::piped());
+            command.stderr(Stdio::piped()).spawn().unwrap()
+        })
+        .collect();
+    for child in children {
+        let ran = Ran::from(child.wait_with_output().unwrap());
+        assert_eq!(
+            (ran.code, ran.stdout.as_str()),
+            (0, "hello from rust, wasi 0.2\n"),
+            "{}",
+            ran.stderr
+        );
+    }
+    fs::remove_dir_all(&cache).unwrap();
 }
 
 #[test]
