@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::{Context, bail};
-use mote_config::{Exit, Reason, VmmConfig};
+use mote_config::{Reason, VmmConfig};
 use mote_launch::{Launch, Node};
 
 use crate::{
@@ -34,23 +34,18 @@ pub(crate) fn run(args: &args::Run) -> anyhow::Result<ExitCode> {
     };
     let vmm = Launch::new(&node, &config, program.code.as_fd(), &name).spawn()?;
     held.forward(vmm.killer());
-    let exit = vmm.wait()?;
+    let (exit, told) = vmm.wait_told()?;
 
-    if let Some(text) = to_say(&exit) {
+    if !told
+        && exit.reason != Reason::Signal
+        && let Some(text) = &exit.message
+    {
         eprintln!("mote: {text}");
     }
     if args.stats {
         eprintln!("{}", stats::line(&exit, &program, lookup_us));
     }
     Ok(ExitCode::from(exit.code))
-}
-
-/// What is worth saying about the end of a program.
-fn to_say(exit: &Exit) -> Option<&str> {
-    match exit.reason {
-        Reason::Exited | Reason::Signal => None,
-        Reason::Trap | Reason::OutOfMemory | Reason::Internal => exit.message.as_deref(),
-    }
 }
 
 /// The file, and all that the VM needs to know about the run.

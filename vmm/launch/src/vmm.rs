@@ -219,12 +219,22 @@ impl Vmm {
     /// # Errors
     /// If the process cannot be waited for.
     pub fn wait(self) -> Result<Exit, Error> {
+        self.wait_told().map(|(exit, _)| exit)
+    }
+
+    /// As [`Vmm::wait`], and whether the VMM itself told how it ended. If so it has also told the program's standard
+    /// error whatever there is to say; if not, the message has been told to nobody yet.
+    ///
+    /// # Errors
+    /// As [`Vmm::wait`].
+    pub fn wait_told(self) -> Result<(Exit, bool), Error> {
         let report = self.reports.exit();
         let status = self.child.wait().map_err(|cause| LaunchError::Wait {
             pid: self.child.pid,
             cause,
         })?;
-        Ok(merge(status, report))
+        let told = report.is_some() && !matches!(status, Status::Killed(_));
+        Ok((merge(status, report), told))
     }
 }
 
