@@ -7,7 +7,8 @@ use std::collections::VecDeque;
 use std::time::{Duration, SystemTime};
 
 use containerd_shim_protos::events::task::{TaskCreate, TaskDelete, TaskExit, TaskIO, TaskOOM, TaskStart};
-use containerd_shim_protos::protobuf::{MessageField, MessageFull};
+use containerd_shim_protos::protobuf::well_known_types::any::Any;
+use containerd_shim_protos::protobuf::{Message, MessageField};
 use containerd_shim_protos::shim::event::Envelope;
 use containerd_shim_protos::shim::events::ForwardRequest;
 use containerd_shim_protos::shim_async::{Client, EventsClient};
@@ -174,14 +175,9 @@ fn envelope(event: Event, namespace: &str) -> Envelope {
     }
 }
 
-fn named<M: MessageFull>(
-    topic: &'static str,
-    message: &M,
-) -> (
-    &'static str,
-    containerd_shim_protos::protobuf::well_known_types::any::Any,
-) {
-    (topic, pack(message))
+fn named<M: Message>(topic: &'static str, message: &M) -> (&'static str, Any) {
+    // `NAME` is the name without its package (containerd `api/events/task.proto`).
+    (topic, pack(&format!("containerd.events.{}", M::NAME), message))
 }
 
 async fn send_all(mut queue: mpsc::UnboundedReceiver<Item>, address: String) {
@@ -236,8 +232,6 @@ async fn try_send(
 
 #[cfg(test)]
 mod tests {
-    use containerd_shim_protos::protobuf::Message;
-
     use super::*;
 
     #[test]

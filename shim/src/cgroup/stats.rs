@@ -5,26 +5,31 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use containerd_shim_protos::protobuf::well_known_types::any::Any;
-use containerd_shim_protos::protobuf::{MessageField, MessageFull};
+use containerd_shim_protos::protobuf::{Message, MessageField};
 use containerd_shim_protos::{cgroups::metrics as v1, cgroups_v2::metrics as v2};
 
 use super::{Cgroup, UNLIMITED};
+
+/// Full names of the two messages.
+const V1: &str = "io.containerd.cgroups.v1.Metrics";
+const V2: &str = "io.containerd.cgroups.v2.Metrics";
 
 /// The metrics of a cgroup; of none, an empty message of the version in use.
 #[must_use]
 pub(crate) fn metrics(cgroup: Option<&Cgroup>, is_v2: bool) -> Any {
     match cgroup {
-        Some(cgroup) if cgroup.is_v2() => pack(&read_v2(cgroup)),
-        Some(cgroup) => pack(&read_v1(cgroup)),
-        None if is_v2 => pack(&v2::Metrics::default()),
-        None => pack(&v1::Metrics::default()),
+        Some(cgroup) if cgroup.is_v2() => pack(V2, &read_v2(cgroup)),
+        Some(cgroup) => pack(V1, &read_v1(cgroup)),
+        None if is_v2 => pack(V2, &v2::Metrics::default()),
+        None => pack(V1, &v1::Metrics::default()),
     }
 }
 
-/// Wraps a message as containerd's `typeurl` does: the bare name, no host in front.
-pub(crate) fn pack<M: MessageFull>(message: &M) -> Any {
+/// Wraps a message as containerd's `typeurl` does: the bare name, no host in front. The name is given, because
+/// asking the message for it builds descriptors of its whole file, half a megabyte that the daemon would keep.
+pub(crate) fn pack(name: &str, message: &impl Message) -> Any {
     Any {
-        type_url: M::descriptor().full_name().to_owned(),
+        type_url: name.to_owned(),
         value: message.write_to_bytes().unwrap_or_default(),
         ..Default::default()
     }
@@ -243,8 +248,6 @@ fn memory_v2(dir: &Path) -> v2::MemoryStat {
 
 #[cfg(test)]
 mod tests {
-    use containerd_shim_protos::protobuf::Message as _;
-
     use super::super::Hierarchies;
     use super::*;
 
@@ -302,6 +305,13 @@ mod tests {
             (77, 20_000_000)
         );
         assert!(metrics.memory.is_none());
+    }
+
+    #[test]
+    fn names_are_those_of_the_messages() {
+        use containerd_shim_protos::protobuf::MessageFull as _;
+        assert_eq!(v1::Metrics::descriptor().full_name(), V1);
+        assert_eq!(v2::Metrics::descriptor().full_name(), V2);
     }
 
     #[test]
