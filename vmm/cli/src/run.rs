@@ -32,7 +32,9 @@ pub(crate) fn run(args: &args::Run) -> anyhow::Result<ExitCode> {
         asked_at_us: monotonic_us(),
         ..config
     };
-    let vmm = Launch::new(&node, &config, program.code.as_fd(), &name).spawn()?;
+    let vmm = Launch::new(&node, &config, program.code.as_fd(), &name)
+        .die_with_parent(true)
+        .spawn()?;
     held.forward(vmm.killer());
     let (exit, told) = vmm.wait_told()?;
 

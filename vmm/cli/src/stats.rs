@@ -36,12 +36,12 @@ struct Compile {
 pub(crate) fn line(exit: &Exit, program: &Program, lookup_us: f64) -> String {
     let took = match &program.outcome {
         Outcome::Hit => None,
-        Outcome::Compiled { took } | Outcome::Rebuilt { took, .. } => Some(took.as_secs_f64() * 1e6),
+        Outcome::Compiled { took } | Outcome::Rebuilt { took, .. } => Some(round(took.as_secs_f64() * 1e6)),
     };
     let kind = mote_abi::code::Kind::from_raw(program.header.kind);
     let line = Line {
         stats: &exit.stats,
-        first_guest_instruction_us: exit.stats.vm_us + exit.stats.entry_us,
+        first_guest_instruction_us: round(exit.stats.vm_us + exit.stats.entry_us),
         exit_code: exit.code,
         reason: exit.reason,
         features: format!("{:#x}", program.header.features),
@@ -54,9 +54,44 @@ pub(crate) fn line(exit: &Exit, program: &Program, lookup_us: f64) -> String {
         compile: Compile {
             cached: took.is_none(),
             took_us: took,
-            lookup_us,
+            lookup_us: round(lookup_us),
             key: program.key.to_string(),
         },
     };
     serde_json::to_string(&line).unwrap_or_default()
+}
+
+/// Tenths of a microsecond, as the VMM's own figures have them.
+fn round(us: f64) -> f64 {
+    (us * 10.0).round() / 10.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_stay_readable_as_stats() {
+        assert!((round(1118.399) - 1118.4).abs() < 1e-9);
+        let stats = Stats {
+            vm_us: 1.5,
+            ..Stats::default()
+        };
+        let line = serde_json::to_string(&Line {
+            stats: &stats,
+            first_guest_instruction_us: 2.0,
+            exit_code: 3,
+            reason: Reason::Exited,
+            features: String::new(),
+            kind: "module",
+            compile: Compile {
+                cached: true,
+                took_us: None,
+                lookup_us: 1.0,
+                key: String::new(),
+            },
+        })
+        .unwrap();
+        assert_eq!(serde_json::from_str::<Stats>(&line).unwrap(), stats);
+    }
 }
