@@ -138,16 +138,16 @@ impl TaskService for Calls {
     }
 
     async fn pids(&self, _: &TtrpcContext, req: PidsRequest) -> Result<PidsResponse> {
-        let status = self.task(&req.id, "")?.status().await;
-        let processes = match status.phase {
-            Phase::Created | Phase::Running => vec![ProcessInfo {
-                pid: status.pid,
-                ..Default::default()
-            }],
-            Phase::Stopped | Phase::Deleted => Vec::new(),
+        // The process is told of even after its end: a containerd that starts anew takes a task without processes for
+        // one that was never created, and its exit code would be lost (containerd `core/runtime/v2/shim_load.go`,
+        // "cleaning leaked shim process").
+        let pid = self.task(&req.id, "")?.status().await.pid;
+        let process = ProcessInfo {
+            pid,
+            ..Default::default()
         };
         Ok(PidsResponse {
-            processes,
+            processes: vec![process],
             ..Default::default()
         })
     }
