@@ -17,6 +17,7 @@ mod compile;
 mod error;
 mod inspect;
 mod jail;
+mod memory;
 mod offer;
 mod output;
 mod seccomp;
@@ -30,6 +31,9 @@ use clap::Parser;
 use error::Error;
 use mote_abi::cpu::Features;
 use sha2::{Digest, Sha256};
+
+#[global_allocator]
+static ALLOCATOR: memory::OneShot = memory::OneShot;
 
 /// Compiles a Wasm program for Mote: Wasm on standard input, code file on standard output.
 #[derive(Parser)]
