@@ -13,7 +13,7 @@ use wasmtime::component::Component;
 use wasmtime::{CustomCodeMemory, Engine, Module, Store, Trap};
 
 use crate::entry::fail;
-use crate::runtime::{cpu, traps};
+use crate::runtime::{cpu, size, traps};
 use crate::vm;
 use crate::wasi::{Exit, Host, p1, p2};
 
@@ -72,7 +72,7 @@ impl CustomCodeMemory for MappedCode {
 fn payload(boot: &BootPage) -> NonNull<[u8]> {
     // SAFETY: the VMM mapped the payload at CODE, read-only and for as long as the VM lives. The length is that of
     // the verified code file.
-    NonNull::from(unsafe { slice::from_raw_parts(CODE as *const u8, boot.code_len as usize) })
+    NonNull::from(unsafe { slice::from_raw_parts(CODE as *const u8, size(boot.code_len)) })
 }
 
 fn load_module(engine: &Engine, boot: &BootPage) -> wasmtime::Result<Module> {

@@ -74,11 +74,11 @@ const PLAIN: [i64; 28] = [
     libc::SYS_exit_group,
 ];
 
-/// Gives up privileges. Every thread that is to run must exist already.
+/// Becomes an unprivileged user who cannot gain privileges. To be called while there is one thread.
 ///
 /// # Errors
 /// [`JailError`]: then the process must not go on.
-pub fn enter() -> Result<(), JailError> {
+pub fn drop_privileges() -> Result<(), JailError> {
     let checked = |what, result: libc::c_int| {
         if result == 0 {
             Ok(())
@@ -99,11 +99,28 @@ pub fn enter() -> Result<(), JailError> {
         checked("setgroups", unsafe { libc::setgroups(0, std::ptr::null()) })?;
         // SAFETY: plain numbers. musl changes the ids of all threads.
         checked("setresgid", unsafe { libc::setresgid(NOBODY, NOBODY, NOBODY) })?;
+        let mut parent_death: libc::c_int = 0;
+        // SAFETY: the pointer is valid for a write of an int.
+        checked("PR_GET_PDEATHSIG", unsafe {
+            libc::prctl(libc::PR_GET_PDEATHSIG, &raw mut parent_death)
+        })?;
         // SAFETY: as above. Leaving uid 0 clears every capability. (capabilities(7))
         checked("setresuid", unsafe { libc::setresuid(NOBODY, NOBODY, NOBODY) })?;
+        // A change of user clears the signal that the parent asked for. (PR_SET_PDEATHSIG(2const))
+        // SAFETY: a plain number.
+        checked("PR_SET_PDEATHSIG", unsafe {
+            libc::prctl(libc::PR_SET_PDEATHSIG, parent_death)
+        })?;
     }
-    seccompiler::apply_filter_all_threads(&filter()?)?;
     Ok(())
+}
+
+/// Closes the system calls that are not needed. Every thread that is to run must exist already.
+///
+/// # Errors
+/// [`JailError`]: then the process must not go on.
+pub fn seal() -> Result<(), JailError> {
+    Ok(seccompiler::apply_filter_all_threads(&filter()?)?)
 }
 
 fn filter() -> Result<BpfProgram, JailError> {

@@ -119,9 +119,12 @@ fn start(begun: u64, begun_us: u64, report: Option<&mut File>) -> Result<Exit, S
     let shared = Arc::new(Shared::new(state, doorbell));
     let signals = io_thread::take_signals().map_err(StartError::Thread)?;
     let timeout = config.timeout_ms.map(Duration::from_millis);
+    if config.jail {
+        jail::drop_privileges()?;
+    }
     io_thread::start(Arc::clone(&shared), signals, timeout).map_err(StartError::Thread)?;
     if config.jail {
-        jail::enter()?;
+        jail::seal()?;
     }
     if let Some(report) = report {
         let _ = report.write_all(Report::Started.to_line().as_bytes());

@@ -99,6 +99,7 @@ impl Run<'_> {
 
     fn serve_call(&mut self) -> Option<Outcome> {
         let shared = Arc::clone(self.shared);
+        // The guard goes to whoever serves the call: a second lock in here would never come.
         let state = shared.lock();
         let request: [u64; 8] = match self.control(&state, std::mem::offset_of!(ControlPage, call)) {
             Ok(request) => request,
@@ -109,15 +110,13 @@ impl Run<'_> {
             call::END => return Some(self.end(state, &request)),
             call::MAP => self.map(state, request[1], request[2]),
             call::UNMAP => self.unmap(state, request[1], request[2]),
-            call::CLOCK => self.clock(&state),
-            call::ENTROPY => entropy(&state, request[1], request[2]),
+            call::CLOCK => self.clock(state),
+            call::ENTROPY => entropy(state, request[1], request[2]),
             other => Err(ProtocolError::Call(other).into()),
         };
+        // Each of them took the lock over and has let go of it.
         match answer {
-            Ok(value) => {
-                let state = shared.lock();
-                self.answer(&state, value).err().map(Outcome::from)
-            }
+            Ok(value) => self.answer(&shared.lock(), value).err().map(Outcome::from),
             Err(outcome) => Some(outcome),
         }
     }
@@ -206,8 +205,8 @@ impl Run<'_> {
         Ok(0)
     }
 
-    fn clock(&mut self, state: &State) -> Result<i64, Outcome> {
-        let khz = self.shared_tsc_khz(state);
+    fn clock(&mut self, state: MutexGuard<'_, State>) -> Result<i64, Outcome> {
+        let khz = self.shared_tsc_khz(&state);
         let page = state.space.memory().slice(data_gpa(CONTROL_PAGE), PAGE_SIZE);
         match page.ok().and_then(|p| clock::write(&p, &clock::read(khz))) {
             Some(()) => Ok(0),
@@ -369,7 +368,7 @@ fn message(state: &State, address: u64, len: u64) -> Option<String> {
     Some(String::from_utf8_lossy(&bytes).trim_end().to_owned())
 }
 
-fn entropy(state: &State, address: u64, len: u64) -> Result<i64, Outcome> {
+fn entropy(state: MutexGuard<'_, State>, address: u64, len: u64) -> Result<i64, Outcome> {
     if len > ENTROPY_MAX {
         return Ok(-i64::from(libc::EINVAL));
     }

@@ -8,7 +8,7 @@ use mote_abi::LARGE_PAGE_SIZE;
 use mote_abi::layout::{DATA_END, HEAP_END};
 use mote_abi::ring::call;
 
-use super::Global;
+use super::{Global, size};
 
 struct Region {
     /// Where the first chunk starts; 0 once it is given out.
@@ -19,7 +19,7 @@ struct Region {
 
 static REGION: Region = Region {
     first: Global::new(0),
-    end: Global::new(DATA_END as usize),
+    end: Global::new(size(DATA_END)),
 };
 
 struct System;
@@ -35,10 +35,10 @@ unsafe impl Allocator for System {
             *first = 0;
             return chunk;
         }
-        let Some(len) = size.checked_next_multiple_of(LARGE_PAGE_SIZE as usize) else {
+        let Some(len) = size.checked_next_multiple_of(super::size(LARGE_PAGE_SIZE)) else {
             return (ptr::null_mut(), 0, 0);
         };
-        if len > HEAP_END as usize - *end {
+        if len > super::size(HEAP_END) - *end {
             return (ptr::null_mut(), 0, 0);
         }
         if crate::vm::call(&[call::MAP, *end as u64, len as u64]) < 0 {
@@ -82,7 +82,7 @@ static HEAP: Heap = Heap(Global::new(Dlmalloc::new_with_allocator(System)));
 /// Gives the heap its first memory: from `start` to the end of the data region.
 pub(crate) fn init(start: u64) {
     // SAFETY: called once, before the first allocation.
-    unsafe { *REGION.first.get() = start as usize };
+    unsafe { *REGION.first.get() = size(start) };
 }
 
 // SAFETY: dlmalloc keeps GlobalAlloc's contract; there is one thread, and no allocation happens in a trap handler.

@@ -9,7 +9,7 @@ use mote_abi::layout::{MMAP_END, MMAP_START};
 use mote_abi::ring::call;
 use mote_abi::{LARGE_PAGE_SIZE, PAGE_SIZE};
 
-use super::Global;
+use super::{Global, size};
 
 /// `WASMTIME_PROT_READ | WASMTIME_PROT_WRITE`, and no bit at all.
 const PROT_READ_WRITE: u32 = 3;
@@ -82,10 +82,10 @@ fn unmap(start: u64, len: u64) -> i32 {
 
 /// Reserves address space, and maps it unless `prot` is none.
 #[unsafe(no_mangle)]
-extern "C" fn wasmtime_mmap_new(size: usize, prot: u32, ret: &mut *mut u8) -> i32 {
+extern "C" fn wasmtime_mmap_new(len: usize, prot: u32, ret: &mut *mut u8) -> i32 {
     // SAFETY: one thread; the reference ends with this function.
     let space = unsafe { &mut *SPACE.get() };
-    let len = whole_pages(size);
+    let len = whole_pages(len);
     let Some(start) = space.reserve(len) else {
         return NO_MEMORY;
     };
@@ -146,7 +146,7 @@ fn protect(space: &mut AddressSpace, start: u64, len: u64, prot: u32) -> i32 {
 
 #[unsafe(no_mangle)]
 extern "C" fn wasmtime_page_size() -> usize {
-    PAGE_SIZE as usize
+    size(PAGE_SIZE)
 }
 
 /// No copy-on-write images: the answer is success and no image, and Wasmtime copies data segments.

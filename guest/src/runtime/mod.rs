@@ -8,6 +8,18 @@ pub(crate) mod traps;
 
 use core::cell::UnsafeCell;
 
+/// An address or length of this address space as `usize`.
+pub(crate) const fn size(value: u64) -> usize {
+    const { assert!(size_of::<usize>() == size_of::<u64>()) };
+    #[allow(
+        clippy::cast_possible_truncation,
+        reason = "asserted above: usize has 64 bits"
+    )]
+    {
+        value as usize
+    }
+}
+
 /// A global of a guest that has one vCPU and no interrupts.
 pub(crate) struct Global<T>(UnsafeCell<T>);
 

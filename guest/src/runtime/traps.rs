@@ -6,7 +6,7 @@ use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use mote_abi::layout::TRAP_PAGE;
 use mote_abi::trap::{TrapPage, vector};
 
-use super::Global;
+use super::{Global, size};
 use crate::entry::fail;
 
 /// Stack of the handler. Its own, because the faulting code may have run out of stack.
@@ -66,7 +66,7 @@ extern "C" fn handle(fp: usize) -> ! {
         // SAFETY: the only non-zero value stored is a `Handler`.
         let handler: Handler = unsafe { core::mem::transmute(handler) };
         // For a trap of Wasm code this does not return: the call into Wasm does, with the trap.
-        handler(trap.rip as usize, fp, fault, trap.cr2 as usize);
+        handler(size(trap.rip), fp, fault, size(trap.cr2));
     }
     fail(format_args!(
         "exception {} (error {:#x}) in the guest's runtime at {:#x}, stack {:#x}, address {:#x}",

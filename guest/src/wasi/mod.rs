@@ -12,6 +12,7 @@ use mote_abi::layout::ARGS;
 use wasmtime::component::ResourceTable;
 
 use crate::entry::fail;
+use crate::runtime::size;
 use crate::vm::entropy::Entropy;
 use crate::vm::ring::Ring;
 pub(crate) use stdio::Stdio;
@@ -96,6 +97,6 @@ impl Block {
         let at = self.at;
         self.at += len;
         // SAFETY: the VMM mapped `ARGS..end` read-only and never changes it.
-        unsafe { core::slice::from_raw_parts(at as *const u8, len as usize) }
+        unsafe { core::slice::from_raw_parts(at as *const u8, size(len)) }
     }
 }

@@ -25,8 +25,8 @@ struct Pending {
     token: Token,
     /// Bytes of the buffer that it holds.
     held: usize,
-    handle: u64,
-    len: i64,
+    descriptor: u32,
+    len: usize,
 }
 
 pub(crate) struct Stdio {
@@ -159,8 +159,8 @@ impl Stdio {
         self.writes.push_back(Pending {
             token,
             held,
-            handle,
-            len: len as i64,
+            descriptor,
+            len,
         });
     }
 
@@ -184,10 +184,10 @@ impl Stdio {
         };
         let result = self.ring.wait_for(oldest.token);
         self.free += oldest.held;
-        if result != oldest.len {
+        if usize::try_from(result) != Ok(oldest.len) {
             // The VMM writes all or reports why not.
             let errno = if result < 0 { -result } else { EIO };
-            self.failed[failure_index(oldest.handle as u32)] = Some(errno);
+            self.failed[failure_index(oldest.descriptor)] = Some(errno);
         }
     }
 

@@ -114,14 +114,14 @@ pub fn take_signals() -> io::Result<OwnedFd> {
     }
 }
 
-/// Starts the thread. It lives as long as the process.
+/// Starts the thread. It lives as long as the process. It has no name: giving itself one would be a system call that
+/// the jail does not allow.
 ///
 /// # Errors
 /// The kernel's refusal.
 pub fn start(shared: Arc<Shared>, signals: OwnedFd, timeout: Option<Duration>) -> io::Result<()> {
     let end = timeout.map(|t| Instant::now() + t);
     thread::Builder::new()
-        .name("io".into())
         .stack_size(128 << 10)
         .spawn(move || watch(&shared, &signals, end))
         .map(drop)

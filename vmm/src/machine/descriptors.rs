@@ -102,9 +102,9 @@ const fn data_segment(dpl: u64) -> u64 {
 const IO_MAP: u64 = 104;
 /// Bytes of bitmap: ports up to the calls' and one byte of ones at the end, as the architecture wants.
 /// (SDM Vol. 1 20.5.2)
-const IO_MAP_LEN: u64 = port::CALL as u64 / 8 + 2;
+const IO_MAP_LEN: usize = port::CALL as usize / 8 + 2;
 /// Limit of the TSS segment.
-pub(super) const TSS_LIMIT: u64 = IO_MAP + IO_MAP_LEN - 1;
+pub(super) const TSS_LIMIT: u64 = IO_MAP + IO_MAP_LEN as u64 - 1;
 /// Limit of the GDT: nine entries, the TSS taking two.
 pub(super) const GDT_LIMIT: u16 = 9 * 8 - 1;
 /// Limit of the IDT.
@@ -146,7 +146,7 @@ pub fn write_system_pages(system: &VolatileSlice<'_>) -> Result<(), DescriptorEr
 
     put(TSS + 4, &KERNEL_STACK_TOP.to_le_bytes())?;
     put(TSS + 102, &IO_MAP.to_le_bytes()[..2])?;
-    let mut bitmap = [0xff_u8; IO_MAP_LEN as usize];
+    let mut bitmap = [0xff_u8; IO_MAP_LEN];
     for open in [port::DOORBELL, port::CALL] {
         bitmap[usize::from(open / 8)] &= !(1 << (open % 8));
     }
@@ -188,7 +188,7 @@ mod tests {
         let system = mem.slice(0, 0x6000).unwrap();
         write_system_pages(&system).unwrap();
         let at = usize::try_from(TSS + IO_MAP).unwrap();
-        let mut bitmap = [0; IO_MAP_LEN as usize];
+        let mut bitmap = [0; IO_MAP_LEN];
         system.read_slice(&mut bitmap, at).unwrap();
         let open: Vec<usize> = (0..bitmap.len() * 8)
             .filter(|p| bitmap[p / 8] & (1 << (p % 8)) == 0)

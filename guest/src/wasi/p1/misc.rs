@@ -2,13 +2,18 @@
 
 use wasmtime::Caller;
 
-use super::{Answer, errno, fail, memory};
+use super::{Answer, Failure, errno, fail, memory};
 use crate::vm::clock;
 use crate::wasi::{Exit, Host};
 
 /// Clock identifiers. (witx `clockid`)
 pub(super) const REALTIME: u32 = 0;
 pub(super) const MONOTONIC: u32 = 1;
+
+/// A length as the program's 32 bits have it.
+fn length(len: usize) -> Result<u32, Failure> {
+    u32::try_from(len).map_err(|_| Failure::Errno(errno::OVERFLOW))
+}
 
 /// Pointers to zero-terminated strings into `pointers`, the strings into `buffer`.
 fn put_strings(caller: &mut Caller<'_, Host>, env: bool, pointers: u32, buffer: u32) -> Answer {
@@ -18,7 +23,7 @@ fn put_strings(caller: &mut Caller<'_, Host>, env: bool, pointers: u32, buffer: 
     for text in list {
         memory::write(memory, slot, &at.to_le_bytes())?;
         memory::write(memory, at, text.as_bytes())?;
-        at = at.wrapping_add(text.len() as u32);
+        at = at.wrapping_add(length(text.len())?);
         memory::write(memory, at, &[0])?;
         at = at.wrapping_add(1);
         slot = slot.wrapping_add(4);
@@ -30,8 +35,8 @@ fn put_sizes(caller: &mut Caller<'_, Host>, env: bool, count: u32, size: u32) ->
     let (memory, host) = memory::split(caller)?;
     let list = if env { &host.env } else { &host.args };
     let bytes: usize = list.iter().map(|text| text.len() + 1).sum();
-    memory::write(memory, count, &(list.len() as u32).to_le_bytes())?;
-    memory::write(memory, size, &(bytes as u32).to_le_bytes())
+    memory::write(memory, count, &length(list.len())?.to_le_bytes())?;
+    memory::write(memory, size, &length(bytes)?.to_le_bytes())
 }
 
 pub(super) fn args_get(caller: &mut Caller<'_, Host>, argv: u32, buffer: u32) -> Answer {
@@ -91,5 +96,5 @@ pub(super) fn proc_raise(_: &mut Caller<'_, Host>, _signal: u32) -> Answer {
 
 pub(super) fn proc_exit(_: Caller<'_, Host>, code: u32) -> wasmtime::Result<()> {
     // A process has eight bits of exit code; the rest is lost as in exit(3).
-    Err(Exit((code & 0xff) as u8).into())
+    Err(Exit(code.to_le_bytes()[0]).into())
 }

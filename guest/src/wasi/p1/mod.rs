@@ -24,6 +24,7 @@ pub(super) mod errno {
     pub(crate) const INVAL: i32 = 28;
     pub(crate) const IO: i32 = 29;
     pub(crate) const NOTSUP: i32 = 58;
+    pub(crate) const OVERFLOW: i32 = 61;
     pub(crate) const PIPE: i32 = 64;
     pub(crate) const SPIPE: i32 = 70;
 }

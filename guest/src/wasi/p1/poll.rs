@@ -107,7 +107,7 @@ pub(super) fn poll_oneoff(
                 // struct event: userdata u64, error u16 at 8, type u8 at 10, nbytes u64 at 16, flags u16 at 24.
                 let mut event = [0; EVENT as usize];
                 event[..8].copy_from_slice(&sub.userdata);
-                event[8..10].copy_from_slice(&(error as u16).to_le_bytes());
+                event[8..10].copy_from_slice(&error.to_le_bytes()[..2]);
                 event[10] = sub.kind;
                 if sub.kind != CLOCK && error == errno::SUCCESS {
                     event[16..24].copy_from_slice(&1_u64.to_le_bytes());

@@ -81,7 +81,7 @@ pub(super) fn fd_read(caller: &mut Caller<'_, Host>, fd: u32, iovs: u32, count: 
         }
         let data = host.stdio.read_blocking(place.len()).map_err(from_linux)?;
         place[..data.len()].copy_from_slice(data);
-        read = data.len() as u32;
+        read = u32::try_from(data.len()).unwrap_or(len);
         break;
     }
     memory::write(memory, out, &read.to_le_bytes())

@@ -20,7 +20,7 @@ impl Datetime {
     fn from_ns(ns: u64) -> Datetime {
         Datetime {
             seconds: ns / 1_000_000_000,
-            nanoseconds: (ns % 1_000_000_000) as u32,
+            nanoseconds: u32::try_from(ns % 1_000_000_000).unwrap_or_default(),
         }
     }
 }

@@ -9,6 +9,7 @@ use wasmtime::component::{ComponentType, Lift, LinkerInstance, Lower, Resource};
 use wasmtime::{Result, bail};
 
 use super::Cx;
+use crate::runtime::size;
 use crate::vm::clock;
 use crate::wasi::Host;
 
@@ -165,7 +166,7 @@ fn failed(host: &mut Host, errno: i64) -> Result<StreamError> {
 /// What is there to read, at most `len` bytes; `Err` at the end.
 fn take(host: &mut Host, stream: &Resource<InputStream>, len: u64, wait: bool) -> Result<Streamed<Vec<u8>>> {
     let InputStream::Stdin = host.table.get(stream)?;
-    let len = len.min(READ_MAX) as usize;
+    let len = size(len.min(READ_MAX));
     if len == 0 {
         return Ok(Ok(Vec::new()));
     }
@@ -242,7 +243,7 @@ fn write_zeroes(
     if len > most {
         bail!("a write of {len} bytes to an output stream that permits {most}");
     }
-    Ok((put(cx.data_mut(), &stream, &vec![0; len as usize])?,))
+    Ok((put(cx.data_mut(), &stream, &vec![0; size(len)])?,))
 }
 
 /// Nothing to do: what was written is on its way, in order, and goes out before the program's end is told.

@@ -49,5 +49,5 @@ fn buffer(len: u64) -> Result<Vec<u8>> {
     if len > MOST {
         bail!("{len} random bytes were asked for at once, {MOST} are the most");
     }
-    Ok(vec![0; len as usize])
+    Ok(vec![0; crate::runtime::size(len)])
 }
