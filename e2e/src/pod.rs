@@ -87,6 +87,7 @@ impl Spec {
             image: Some(ImageSpec {
                 image: self.image.clone(),
                 annotations: HashMap::new(),
+                user_specified_image: self.image.clone(),
             }),
             command: self.command.clone(),
             args: self.args.clone(),

@@ -105,6 +105,7 @@ async fn container(
         address: &context.address,
         namespace: &context.namespace,
         id: &request.id,
+        image: spec.image_name(),
     };
     let wasm = image::find(spec, place).await?;
     let compiler = Arc::clone(&node);

@@ -15,6 +15,9 @@ const SANDBOX_ID: &str = "io.kubernetes.cri.sandbox-id";
 /// Annotation that tells the sandbox ("sandbox") from the containers ("container").
 const CONTAINER_TYPE: &str = "io.kubernetes.cri.container-type";
 
+/// Annotation with the image that the pod names. (containerd `internal/cri/annotations`)
+const IMAGE_NAME: &str = "io.kubernetes.cri.image-name";
+
 /// Name of the spec in a bundle.
 const FILE: &str = "config.json";
 
@@ -164,6 +167,15 @@ impl Spec {
             .get(SANDBOX_ID)
             .map(String::as_str)
             .filter(|id| !id.is_empty())
+    }
+
+    /// The image that the pod names, where CRI tells.
+    #[must_use]
+    pub(crate) fn image_name(&self) -> Option<&str> {
+        self.annotations
+            .get(IMAGE_NAME)
+            .map(String::as_str)
+            .filter(|name| !name.is_empty())
     }
 
     /// Whether this is the pod's sandbox (pause) container, for which no process runs.

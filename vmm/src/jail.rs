@@ -95,18 +95,18 @@ pub fn drop_privileges() -> Result<(), JailError> {
     })?;
     // SAFETY: geteuid has no preconditions.
     if unsafe { libc::geteuid() } == 0 {
-        // SAFETY: an empty list of groups; its pointer is not read.
-        checked("setgroups", unsafe { libc::setgroups(0, std::ptr::null()) })?;
-        // SAFETY: plain numbers. musl changes the ids of all threads.
-        checked("setresgid", unsafe { libc::setresgid(NOBODY, NOBODY, NOBODY) })?;
         let mut parent_death: libc::c_int = 0;
         // SAFETY: the pointer is valid for a write of an int.
         checked("PR_GET_PDEATHSIG", unsafe {
             libc::prctl(libc::PR_GET_PDEATHSIG, &raw mut parent_death)
         })?;
+        // SAFETY: an empty list of groups; its pointer is not read.
+        checked("setgroups", unsafe { libc::setgroups(0, std::ptr::null()) })?;
+        // SAFETY: plain numbers. musl changes the ids of all threads.
+        checked("setresgid", unsafe { libc::setresgid(NOBODY, NOBODY, NOBODY) })?;
         // SAFETY: as above. Leaving uid 0 clears every capability. (capabilities(7))
         checked("setresuid", unsafe { libc::setresuid(NOBODY, NOBODY, NOBODY) })?;
-        // A change of user clears the signal that the parent asked for. (PR_SET_PDEATHSIG(2const))
+        // A change of user or group clears the signal that the parent asked for. (PR_SET_PDEATHSIG(2const))
         // SAFETY: a plain number.
         checked("PR_SET_PDEATHSIG", unsafe {
             libc::prctl(libc::PR_SET_PDEATHSIG, parent_death)

@@ -87,7 +87,7 @@ fn cri_v3(root: &Path, pause: &str) -> String {
   netns_mounts_under_state_dir = true
   tolerate_missing_hugetlb_controller = true
   [plugins.'io.containerd.cri.v1.runtime'.cni]
-    bin_dir = "{plugins}"
+    bin_dirs = ["{plugins}"]
     conf_dir = "{root}/cni"
   [plugins.'io.containerd.cri.v1.runtime'.containerd]
     default_runtime_name = "{HANDLER}"

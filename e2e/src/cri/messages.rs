@@ -183,6 +183,9 @@ pub struct ImageSpec {
     pub image: String,
     #[prost(map = "string, string", tag = "2")]
     pub annotations: HashMap<String, String>,
+    /// The image as the pod names it.
+    #[prost(string, tag = "18")]
+    pub user_specified_image: String,
 }
 
 #[derive(Clone, PartialEq, Eq, Message)]

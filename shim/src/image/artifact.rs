@@ -86,7 +86,7 @@ pub(crate) async fn find(program: &str, place: Place<'_>) -> Result<Wasm, ImageE
         image: image.to_owned(),
         found: found.to_owned(),
     };
-    let Some((image, target)) = store.image_of(place.id).await? else {
+    let Some((image, target)) = store.image_of(place.id, place.image).await? else {
         return Err(no_program("the container", "has no image"));
     };
     let image = format!("image {image}");
@@ -153,8 +153,18 @@ impl<'a> Store<'a> {
         }
     }
 
-    /// Name and target of a container's image; `None` if it was made without one.
-    async fn image_of(&mut self, id: &str) -> Result<Option<(String, Descriptor)>, ImageError> {
+    /// Name and target of a container's image; `None` if it was made without one. The image that the pod names goes
+    /// before the one in the container's record, if containerd has it under that name.
+    async fn image_of(
+        &mut self,
+        id: &str,
+        named: Option<&str>,
+    ) -> Result<Option<(String, Descriptor)>, ImageError> {
+        if let Some(name) = named
+            && let Ok(Some(target)) = self.target_of(name).await
+        {
+            return Ok(Some((name.to_owned(), target)));
+        }
         let request = Name { name: id.to_owned() };
         let method = "/containerd.services.containers.v1.Containers/Get";
         let answer = self.channel.unary::<GetContainerResponse>(method, &request).await;
@@ -166,21 +176,24 @@ impl<'a> Store<'a> {
         if name.is_empty() {
             return Ok(None);
         }
-        let request = Name { name: name.clone() };
+        let target = self.target_of(&name).await.map_err(|e| self.failed(e))?;
+        Ok(target.map(|target| (name, target)))
+    }
+
+    /// What the image `name` points at.
+    async fn target_of(&mut self, name: &str) -> Result<Option<Descriptor>, GrpcError> {
+        let request = Name {
+            name: name.to_owned(),
+        };
         let method = "/containerd.services.images.v1.Images/Get";
-        let answer = self.channel.unary::<GetImageResponse>(method, &request).await;
-        let target = answer
-            .map_err(|e| self.failed(e))?
-            .image
-            .and_then(|image| image.target);
-        let Some(target) = target else { return Ok(None) };
-        let descriptor = Descriptor {
+        let answer = self.channel.unary::<GetImageResponse>(method, &request).await?;
+        let target = answer.image.and_then(|image| image.target);
+        Ok(target.map(|target| Descriptor {
             media_type: target.media_type,
             digest: target.digest,
             size: u64::try_from(target.size).unwrap_or(0),
             ..Descriptor::default()
-        };
-        Ok(Some((name, descriptor)))
+        }))
     }
 
     /// An index or manifest; `None` if it is not in the store.

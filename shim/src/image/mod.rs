@@ -75,6 +75,9 @@ pub(crate) struct Place<'a> {
     pub namespace: &'a str,
     /// The container's id.
     pub id: &'a str,
+    /// The image that the pod names. CRI knows images by the digest of their configuration, which two images whose
+    /// program is a layer of its own can share; then the container's record may name the other one.
+    pub image: Option<&'a str>,
 }
 
 /// Finds the program that `spec` names.
