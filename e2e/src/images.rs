@@ -175,6 +175,8 @@ impl Image {
         }
     }
 
+    /// CRI takes the digest of the configuration for the image's identity. A Wasm layer has no diff id, so two
+    /// programs would be one image to it; the name in the history tells them apart, as a build tool's dates do.
     fn config(&self, layout: &mut Layout, diff_ids: Vec<String>) -> Result<Descriptor> {
         let (arch, os) = self.platform();
         let config = ImageConfigurationBuilder::default()
@@ -192,7 +194,9 @@ impl Image {
                     .diff_ids(diff_ids)
                     .build()?,
             )
-            .history(vec![HistoryBuilder::default().created_by("e2e").build()?])
+            .history(vec![
+                HistoryBuilder::default().created_by(self.name.clone()).build()?,
+            ])
             .build()?;
         layout.blob(MediaType::ImageConfig, config.to_string()?.as_bytes())
     }
