@@ -11,6 +11,7 @@ pub mod figures;
 pub mod images;
 pub mod kvm;
 pub mod leaks;
+pub mod native;
 pub mod paths;
 pub mod pod;
 pub mod traps;

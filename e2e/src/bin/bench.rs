@@ -14,6 +14,7 @@ use mote_e2e::cli::Run;
 use mote_e2e::containerd::Containerd;
 use mote_e2e::figures::{Figure, median, quantile};
 use mote_e2e::images::{self, Form, Image};
+use mote_e2e::native::{self, Native};
 use mote_e2e::pod::{Pod, Spec};
 use mote_e2e::{paths, vmm};
 
@@ -41,25 +42,20 @@ fn cold_start(program: &str) -> Result<()> {
     ensure!(Run::file(&path).run().code == 0, "{program} does not run");
     // Floor and starts take turns, so that both see the same noise.
     let (mut floors, mut stats, mut whole) = (Vec::new(), Vec::new(), Vec::new());
-    for _ in 0..5 {
-        floors.extend(floor());
-        for _ in 0..RUNS / 5 {
-            let before = Instant::now();
-            let (ran, stat) = Run::measured(&[], &path).stats();
-            whole.push(before.elapsed().as_secs_f64() * 1e6);
-            ensure!(ran.code == 0, "{}", ran.stderr);
-            stats.push(stat);
-        }
+    let features = native::features()?;
+    for _ in 0..RUNS {
+        floors.push(floor(&features)?);
+        let before = Instant::now();
+        let (ran, stat) = Run::measured(&[], &path).stats();
+        whole.push(before.elapsed().as_secs_f64() * 1e6);
+        ensure!(ran.code == 0, "{}", ran.stderr);
+        stats.push(stat);
     }
     drop(neighbour);
     let of = |field: Field| stats.iter().map(field).collect::<Vec<f64>>();
     let starts = of(|stats| stats.cold_start_us);
     let name = |what: &str| format!("{what}/{program}");
-    let mut figure = Figure::new(&name("cold_start"), median(&starts), "us");
-    if !floors.is_empty() {
-        figure = figure.against("floor", median(&floors));
-    }
-    print(&figure);
+    print(&Figure::new(&name("cold_start"), median(&starts), "us").against("floor", median(&floors)));
     print(&Figure::new(
         &name("cold_start_p90"),
         quantile(&starts, 0.9),
@@ -90,15 +86,14 @@ fn cold_start(program: &str) -> Result<()> {
     Ok(())
 }
 
-/// Medians of the raw KVM floor, if this build of `mote-vmm` measures it.
-fn floor() -> Option<f64> {
+/// The raw KVM calls of a start, with the same CPUID, in a process of their own: microseconds.
+fn floor(features: &str) -> Result<f64> {
     let output = Command::new(paths::bin("mote-vmm"))
-        .arg("--floor")
+        .args(["--floor", features])
         .stdin(Stdio::null())
-        .output()
-        .ok()?;
-    let answer: serde_json::Value = serde_json::from_slice(&output.stdout).ok()?;
-    answer.get("floor_us")?.as_f64()
+        .output()?;
+    let answer: serde_json::Value = serde_json::from_slice(&output.stdout).context("mote-vmm --floor")?;
+    answer["floor_us"].as_f64().context("no floor_us")
 }
 
 /// Times of `wasmtime run` of the same program, compiled ahead; nothing without that command.
@@ -140,35 +135,19 @@ fn wasmtime_compile(wasm: &Path) -> Result<Option<PathBuf>> {
     }
 }
 
-/// A loop of 10^9 rounds by the guest's own clock.
+/// A loop of 10^9 rounds in the guest, and the very same machine code in this process.
 fn compute() -> Result<()> {
-    let path = paths::program("probe-rust-p1");
-    let args = ["loop", "1000000000"];
-    let of_output = |output: &str| {
-        let time = output.lines().find_map(|line| line.strip_prefix("loop_us="));
-        time.context("no loop_us")?.parse::<f64>().context("loop_us")
-    };
-    let mut times = Vec::new();
-    let mut peer = Vec::new();
-    let compiled = wasmtime_compile(&path)?;
-    for _ in 0..5 {
-        let ran = Run::file(&path).args(args).run();
+    let wasm = paths::work().join("bench-loop.wasm");
+    native::write_loop(&wasm)?;
+    let code = Native::compile(&wasm, &native::features()?)?;
+    let (mut guest, mut process) = (Vec::new(), Vec::new());
+    for _ in 0..9 {
+        process.push(code.run());
+        let (ran, stats) = Run::measured(&[], &wasm).stats();
         ensure!(ran.code == 0, "{}", ran.stderr);
-        times.push(of_output(&ran.stdout)?);
-        if let Some(compiled) = &compiled {
-            let output = Command::new("wasmtime")
-                .args(["run", "--allow-precompiled"])
-                .arg(compiled)
-                .args(args)
-                .output()?;
-            peer.push(of_output(&String::from_utf8_lossy(&output.stdout))?);
-        }
+        guest.push(stats.run_us);
     }
-    let mut figure = Figure::new("loop_1e9", median(&times), "us");
-    if !peer.is_empty() {
-        figure = figure.against("wasmtime", median(&peer));
-    }
-    print(&figure);
+    print(&Figure::new("compute_loop", median(&guest), "us").against("process", median(&process)));
     Ok(())
 }
 
