@@ -29,9 +29,14 @@ fn main() -> Result<()> {
     cut(&fs::read(image)?, &out)
 }
 
-/// Runs cargo for the guest's own target, in a target directory of its own: the outer cargo holds the lock of its.
+/// Runs cargo for the guest's own target, in a target directory of its own: the outer cargo holds the lock of its. It
+/// is beside all build scripts' output, so that builds, lints and tests of one profile share it.
 fn build_guest(root: &Path, out: &Path) -> Result<PathBuf> {
-    let target = out.join("guest");
+    let builds = out
+        .ancestors()
+        .find(|dir| dir.ends_with("build"))
+        .and_then(Path::parent);
+    let target = builds.unwrap_or(out).join("guest-image");
     let mut cargo = Command::new(env::var("CARGO")?);
     cargo
         .current_dir(root)

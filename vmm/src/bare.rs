@@ -13,7 +13,6 @@ use mote_vmm::device::clock;
 use mote_vmm::machine::{Exit, Machine, features_of};
 use mote_vmm::vm::{Prepared, Vm, VmError, data_gpa};
 use vm_memory::Bytes;
-use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
 /// Why a bare VM told nothing.
 #[derive(Debug, thiserror::Error)]
@@ -71,9 +70,8 @@ fn open_kvm() -> Result<OwnedFd, BareError> {
 
 fn build(mode: u64, features: Option<Features>) -> Result<Vm, BareError> {
     let prepared = Prepared::bare(mode, features)?;
-    let doorbell = EventFd::new(EFD_NONBLOCK).map_err(VmError::Event)?;
     let (hardware, space) = prepared.split();
-    let machine = hardware.create(space.memory(), open_kvm()?, &doorbell)?;
+    let machine = hardware.create(space.memory(), open_kvm()?)?;
     Ok(Vm { machine, space })
 }
 
@@ -101,11 +99,10 @@ fn measure() -> Result<f64, BareError> {
         .nth(2)
         .and_then(|w| u64::from_str_radix(w.trim_start_matches("0x"), 16).ok());
     let prepared = Prepared::bare(mode::FLOOR, Some(features_of(word.unwrap_or_default())))?;
-    let doorbell = EventFd::new(EFD_NONBLOCK).map_err(VmError::Event)?;
     let kvm = open_kvm()?;
     let (hardware, space) = prepared.split();
     let before = clock::now(libc::CLOCK_MONOTONIC);
-    let machine = hardware.create(space.memory(), kvm, &doorbell)?;
+    let machine = hardware.create(space.memory(), kvm)?;
     let mut vm = Vm { machine, space };
     to_first_call(&mut vm)?;
     let after = clock::now(libc::CLOCK_MONOTONIC);

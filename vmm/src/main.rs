@@ -7,6 +7,7 @@ mod bare;
 
 use std::fs::File;
 use std::io::{self, Read, Write};
+use std::mem::ManuallyDrop;
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -108,7 +109,6 @@ fn start(begun: u64, begun_us: u64, report: Option<&mut File>) -> Result<Exit, S
         terminals,
     })?;
     let doorbell = EventFd::new(EFD_CLOEXEC | EFD_NONBLOCK).map_err(VmError::Event)?;
-    let doorbell_for_kvm = doorbell.try_clone().map_err(VmError::Event)?;
     let (hardware, space) = prepared.split();
     let state = State {
         space,
@@ -131,7 +131,9 @@ fn start(begun: u64, begun_us: u64, report: Option<&mut File>) -> Result<Exit, S
     }
 
     let first_kvm_call = clock::tsc();
-    let mut machine = hardware.create(shared.lock().space.memory(), kvm, &doorbell_for_kvm)?;
+    // Never dropped: closing a VM waits for grace periods of the kernel, milliseconds that the end of the process takes
+    // after the report is out.
+    let mut machine = ManuallyDrop::new(hardware.create(shared.lock().space.memory(), kvm)?);
     let process_us = config.asked_at_us.map_or(0.0, |asked| {
         // Microseconds since boot are far below 2^52.
         #[allow(clippy::cast_precision_loss, reason = "a difference of microseconds")]

@@ -4,18 +4,17 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 
 use mote_abi::boot::BootPage;
 use mote_abi::code::{Header, HeaderError, PAYLOAD_OFFSET};
 use mote_abi::cpu::Features;
 use mote_abi::layout::{
     ARGS, ARGS_MAX, BOOT_PAGE, CODE, CODE_GPA, CODE_MAX, DATA_END, DATA_GPA, DATA_GVA, DATA_SEGMENT, GDT,
-    IDT, KERNEL_STACK_TOP, MMAP_START, RODATA, STACK_TOP, STUBS, SYSTEM_END, TEXT, TRAP_PAGE, port,
+    IDT, KERNEL_STACK_TOP, MMAP_START, RODATA, STACK_TOP, STUBS, SYSTEM_END, TEXT, TRAP_PAGE,
 };
 use mote_abi::{LARGE_PAGE_SIZE, PAGE_SIZE, boot};
 use vm_memory::{Bytes, VolatileSlice};
-use vmm_sys_util::eventfd::EventFd;
 
 use crate::image::IMAGE;
 use crate::machine::{Cpu, DescriptorError, KvmMachine, Machine, MachineError, write_system_pages};
@@ -233,18 +232,12 @@ impl Hardware {
     ///
     /// # Errors
     /// [`VmError::Machine`] if the hypervisor refuses.
-    pub fn create(
-        self,
-        memory: &Reservation,
-        kvm: OwnedFd,
-        doorbell: &EventFd,
-    ) -> Result<KvmMachine, VmError> {
+    pub fn create(self, memory: &Reservation, kvm: OwnedFd) -> Result<KvmMachine, VmError> {
         let mut machine = KvmMachine::new(kvm)?;
         let host = memory.host(0, self.first_slot)?;
         // SAFETY: the callers drop the machine before the memory, or end the process; guest memory is only accessed
         // through volatile slices.
         unsafe { machine.add_memory(0, host, self.first_slot)? };
-        machine.add_doorbell(port::DOORBELL, doorbell.as_raw_fd())?;
         // As a call would leave it: the return address's place below an aligned stack. (System V ABI 3.2.2)
         machine.create_vcpu(self.cpu, IMAGE.entry, STACK_TOP - 8, BOOT_PAGE)?;
         Ok(machine)

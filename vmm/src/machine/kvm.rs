@@ -142,6 +142,7 @@ impl Machine for KvmMachine {
         };
         match vcpu.run() {
             Ok(VcpuExit::IoOut(p, _)) if p == u16::from(port::CALL) => Ok(Exit::Call),
+            Ok(VcpuExit::IoOut(p, _)) if p == u16::from(port::DOORBELL) => Ok(Exit::Doorbell),
             Ok(VcpuExit::Intr) => Ok(Exit::Interrupted),
             Ok(other) => {
                 let text = format!("{other:?}");

@@ -20,6 +20,8 @@ pub use kvm::KvmMachine;
 pub enum Exit {
     /// The guest rang [`mote_abi::layout::port::CALL`].
     Call,
+    /// The guest rang [`mote_abi::layout::port::DOORBELL`], and no eventfd is there to count it.
+    Doorbell,
     /// A signal or [`Kicker::kick`] interrupted it.
     Interrupted,
     /// The guest cannot go on; the text says what the hypervisor reports.
