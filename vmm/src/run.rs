@@ -4,18 +4,16 @@ use std::os::fd::AsRawFd;
 use std::sync::{Arc, MutexGuard};
 use std::time::{Duration, Instant};
 
-use mote_abi::PAGE_SIZE;
-use mote_abi::layout::{CONTROL_PAGE, port};
+use mote_abi::layout::port;
 use mote_abi::ring::{ControlPage, call, end, phase};
 use mote_config::{Exit, Reason, Stats, exit};
 use vm_memory::Bytes;
 
 use crate::device::clock;
 use crate::device::io_thread::{Shared, State, Stop};
-use crate::device::ring::ProtocolError;
+use crate::device::ring::{ProtocolError, control_page};
 use crate::machine::{Exit as VcpuExit, KvmMachine, Machine, MachineError};
 use crate::memory::SpaceError;
-use crate::vm::data_gpa;
 
 /// Longest message that a guest may leave.
 const MESSAGE_MAX: u64 = 64 << 10;
@@ -152,18 +150,15 @@ impl Run<'_> {
     }
 
     fn control<T: vm_memory::ByteValued>(&self, state: &State, field: usize) -> Result<T, ProtocolError> {
-        let page = state.space.memory().slice(data_gpa(CONTROL_PAGE), PAGE_SIZE);
-        page.ok()
-            .and_then(|p| p.read_obj(field).ok())
-            .ok_or(ProtocolError::Unreachable)
+        let page = control_page(state.space.memory())?;
+        page.read_obj(field).map_err(|_| ProtocolError::Unreachable)
     }
 
     fn answer(&self, state: &State, value: i64) -> Result<(), ProtocolError> {
-        let page = state.space.memory().slice(data_gpa(CONTROL_PAGE), PAGE_SIZE);
+        let page = control_page(state.space.memory())?;
         let field = std::mem::offset_of!(ControlPage, answer);
-        page.ok()
-            .and_then(|p| p.write_obj(value, field).ok())
-            .ok_or(ProtocolError::Unreachable)
+        page.write_obj(value, field)
+            .map_err(|_| ProtocolError::Unreachable)
     }
 
     /// Sleeps until there is a completion, the deadline or a stop.
@@ -237,8 +232,8 @@ impl Run<'_> {
 
     fn clock(&mut self, state: MutexGuard<'_, State>) -> Result<i64, Outcome> {
         let khz = self.shared_tsc_khz(&state);
-        let page = state.space.memory().slice(data_gpa(CONTROL_PAGE), PAGE_SIZE);
-        match page.ok().and_then(|p| clock::write(&p, &clock::read(khz))) {
+        let page = control_page(state.space.memory())?;
+        match clock::write(&page, &clock::read(khz)) {
             Some(()) => Ok(0),
             None => Err(ProtocolError::Unreachable.into()),
         }

@@ -42,6 +42,14 @@ fn page(mem: &Reservation, gva: u64) -> Result<VolatileSlice<'_>, ProtocolError>
         .map_err(|_| ProtocolError::Unreachable)
 }
 
+/// The control page.
+///
+/// # Errors
+/// [`ProtocolError::Unreachable`] never happens with a layout that was checked.
+pub fn control_page(mem: &Reservation) -> Result<VolatileSlice<'_>, ProtocolError> {
+    page(mem, CONTROL_PAGE)
+}
+
 fn load(mem: &Reservation, field: usize) -> Result<u32, ProtocolError> {
     page(mem, CONTROL_PAGE)?
         .load(field, Ordering::Acquire)

@@ -53,8 +53,8 @@ impl KvmMachine {
         })
     }
 
-    /// CPUID entries for a vCPU that is to see everything: what KVM supports, and the XSAVE state that the host has
-    /// enabled where KVM's list leaves it out, as it does when KVM itself cannot intercept CPUID.
+    /// CPUID entries for a vCPU that is to see everything: what KVM says it supports. Where KVM cannot intercept CPUID,
+    /// ring 3 sees more than that.
     fn everything(&self) -> Result<CpuId, MachineError> {
         self.kvm
             .get_supported_cpuid(CPUID_ENTRIES)

@@ -36,8 +36,6 @@ pub enum MachineError {
         what: &'static str,
         source: std::io::Error,
     },
-    #[error("KVM API version {0} is not supported, 12 is; the host's kernel is too old")]
-    ApiVersion(i32),
     #[error("KVM takes no more than {0} CPUID entries")]
     Cpuid(usize),
 }
