@@ -106,6 +106,9 @@ fn start(begun: u64, begun_us: u64, report: Option<&mut File>) -> Result<Exit, S
         args: &config.args,
         env: &config.env,
         memory_limit: config.memory_limit,
+        preopens: &config.preopens,
+        network: &config.network,
+        log_prefix: config.log_prefix,
         terminals,
     })?;
     let doorbell = EventFd::new(EFD_CLOEXEC | EFD_NONBLOCK).map_err(VmError::Event)?;

@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 
-use mote_abi::boot::BootPage;
+use mote_abi::boot::{BootPage, grant};
 use mote_abi::code::{Header, HeaderError, PAYLOAD_OFFSET};
 use mote_abi::cpu::Features;
 use mote_abi::layout::{
@@ -14,6 +14,7 @@ use mote_abi::layout::{
     IDT, KERNEL_STACK_TOP, MMAP_START, RODATA, STACK_TOP, STUBS, SYSTEM_END, TEXT, TRAP_PAGE,
 };
 use mote_abi::{LARGE_PAGE_SIZE, PAGE_SIZE, boot};
+use mote_config::{Network, Preopen};
 use vm_memory::{Bytes, VolatileSlice};
 
 use crate::image::IMAGE;
@@ -72,6 +73,10 @@ pub struct Program<'a> {
     pub args: &'a [String],
     pub env: &'a [(String, String)],
     pub memory_limit: u64,
+    /// Guest paths of the preopened directories.
+    pub preopens: &'a [Preopen],
+    pub network: &'a Network,
+    pub log_prefix: bool,
     /// Bits 0 to 2: whether the program's descriptor is a terminal.
     pub terminals: u64,
 }
@@ -100,7 +105,7 @@ impl Prepared {
     pub fn program(program: &Program<'_>) -> Result<Prepared, VmError> {
         let header = read_header(program.code)?;
         let code_len = header.payload_len.next_multiple_of(PAGE_SIZE);
-        let args = args_block(program.args, program.env)?;
+        let args = args_block(program)?;
         let args_len = (args.len() as u64).next_multiple_of(PAGE_SIZE);
         let args_gpa = (CODE_GPA + code_len).next_multiple_of(LARGE_PAGE_SIZE);
         let first_frame = (args_gpa + args_len).next_multiple_of(LARGE_PAGE_SIZE);
@@ -127,6 +132,8 @@ impl Prepared {
         boot.features = header.features;
         (boot.premapped, boot.premapped_len) = premap;
         (boot.argc, boot.envc) = (count(program.args.len()), count(program.env.len()));
+        boot.preopenc = count(program.preopens.len());
+        boot.grants = grants(program);
         boot.args_len = args.len() as u64;
         boot.terminals = program.terminals;
         fill_entropy(&mut boot.entropy)?;
@@ -301,22 +308,49 @@ fn boot_page(mode: u64) -> BootPage {
         argc: 0,
         envc: 0,
         args_len: 0,
+        preopenc: 0,
+        grants: 0,
         terminals: 0,
         mode,
         entropy: [0; 256],
     }
 }
 
-/// Arguments, then `NAME=value`: each a length and its bytes.
-fn args_block(args: &[String], env: &[(String, String)]) -> Result<Vec<u8>, VmError> {
+/// The boot page's word of what else was granted.
+fn grants(program: &Program<'_>) -> u32 {
+    let network = program.network;
+    let bits = [
+        (network.sockets, grant::SOCKETS),
+        (network.name_lookup, grant::NAME_LOOKUP),
+        (network.http, grant::HTTP),
+        (program.log_prefix, grant::LOG_PREFIX),
+    ];
+    let marked = program.preopens.iter().take(16);
+    let read_only = marked.enumerate().filter(|(_, p)| p.read_only);
+    let word = read_only.fold(0, |word, (i, _)| {
+        word | 1 << (grant::READ_ONLY_SHIFT as usize + i)
+    });
+    bits.iter()
+        .filter(|(on, _)| *on)
+        .fold(word, |word, (_, bit)| word | bit)
+}
+
+/// The texts of [`BootPage::argc`] and the counts behind it: each a length and its bytes.
+fn args_block(program: &Program<'_>) -> Result<Vec<u8>, VmError> {
     let mut block = Vec::new();
     let mut put = |parts: &[&str]| {
         let len: usize = parts.iter().map(|p| p.len()).sum();
         block.extend_from_slice(&count(len).to_le_bytes());
         parts.iter().for_each(|p| block.extend_from_slice(p.as_bytes()));
     };
-    args.iter().for_each(|arg| put(&[arg]));
-    env.iter().for_each(|(name, value)| put(&[name, "=", value]));
+    program.args.iter().for_each(|arg| put(&[arg]));
+    program
+        .env
+        .iter()
+        .for_each(|(name, value)| put(&[name, "=", value]));
+    program.preopens.iter().for_each(|p| put(&[&p.guest]));
+    put(&[&program.network.resolv_conf]);
+    put(&[&program.network.hosts]);
     let len = block.len() as u64;
     if len > ARGS_MAX {
         Err(VmError::Args(len))

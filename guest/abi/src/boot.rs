@@ -17,17 +17,35 @@ pub struct BootPage {
     /// A range in the mmap area that is already mapped: the program's first linear memory. 0 and 0 if none.
     pub premapped: u64,
     pub premapped_len: u64,
-    /// Arguments and environment at [`crate::layout::ARGS`]: `argc` then `envc` entries, each a little-endian u32
-    /// length and as many bytes (an environment entry is `NAME=value`).
+    /// Texts at [`crate::layout::ARGS`], each a little-endian u32 length and as many bytes: `argc` arguments, `envc`
+    /// variables (`NAME=value`), `preopenc` guest paths of the preopened directories, whose handles count up from
+    /// [`crate::ring::FIRST_PREOPEN`], then the text of resolv.conf(5) and that of hosts(5).
     pub argc: u32,
     pub envc: u32,
     pub args_len: u64,
+    pub preopenc: u32,
+    /// What else was granted: see [`grant`].
+    pub grants: u32,
     /// Which of descriptors 0, 1 and 2 are terminals: bits 0, 1 and 2.
     pub terminals: u64,
     /// What the guest is to do: see [`mode`].
     pub mode: u64,
     /// Fresh entropy for the first requests; later ones ask the VMM.
     pub entropy: [u8; 256],
+}
+
+/// Bits of [`BootPage::grants`]. The VMM enforces them; the guest knows them to answer without asking.
+pub mod grant {
+    /// TCP and UDP sockets.
+    pub const SOCKETS: u32 = 1;
+    /// Names may be looked up.
+    pub const NAME_LOOKUP: u32 = 1 << 1;
+    /// Outgoing HTTP requests.
+    pub const HTTP: u32 = 1 << 2;
+    /// Standard output and error of a serving component are marked with the request they belong to.
+    pub const LOG_PREFIX: u32 = 1 << 3;
+    /// Bits 16 and up: preopen `n` (from 0, at most 16 are marked) may not be changed. The VMM's answer counts.
+    pub const READ_ONLY_SHIFT: u32 = 16;
 }
 
 /// Values of [`BootPage::mode`].
@@ -42,4 +60,4 @@ pub mod mode {
 
 const _: () = assert!(size_of::<BootPage>() <= 4096);
 const _: () = assert!(core::mem::offset_of!(BootPage, code_len) == 8);
-const _: () = assert!(core::mem::offset_of!(BootPage, entropy) == 80);
+const _: () = assert!(core::mem::offset_of!(BootPage, entropy) == 88);

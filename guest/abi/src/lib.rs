@@ -8,13 +8,16 @@
 pub mod boot;
 pub mod code;
 pub mod cpu;
+pub mod fs;
+pub mod http;
 pub mod layout;
+pub mod net;
 pub mod ring;
 pub mod trap;
 pub mod wasi;
 
 /// Version of every structure in this crate. Any change of layout or meaning raises it.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// Size of a page, and the alignment of everything that is mapped. (SDM Vol. 3A 4.5)
 pub const PAGE_SIZE: u64 = 4096;

@@ -106,7 +106,7 @@ pub struct Submission {
     pub op: u64,
     /// Comes back in the completion.
     pub token: u64,
-    /// Handle of the stream or file: 0, 1 and 2 are the standard streams.
+    /// Handle of the stream, file or socket: 0, 1 and 2 are the standard streams.
     pub handle: u64,
     /// Guest-virtual address of the data.
     pub address: u64,
@@ -117,13 +117,108 @@ pub struct Submission {
     pub extra: [u64; 2],
 }
 
-/// Operations of the submission ring.
+/// Operations of the submission ring. "Parks" means: answered when it can be, however long that takes; all others are
+/// answered at once. Results are 0 or a value, or a negative errno of Linux. Fields that are not named are ignored.
+///
+/// Addresses are guest-virtual. A *path* is `address` and `len`: UTF-8, at most [`crate::fs::PATH_MAX`] bytes, no zero
+/// byte, relative to the directory `handle` and resolved beneath it.
 pub mod op {
-    /// Write all of the data. Result: bytes written, or a negative errno.
+    /// Write all of `len` bytes at `address` to a stream or socket. Parks. Result: bytes written.
     pub const WRITE: u64 = 1;
-    /// Read at least one byte. Result: bytes read, 0 at the end, or a negative errno.
+    /// Read at least one byte of a stream or socket. Parks. Result: bytes read, 0 at the end.
     pub const READ: u64 = 2;
+    /// Wait until `handle` is ready for any of `extra[0]` (see [`crate::net::ready`]). Parks. Result: what it is ready for.
+    pub const POLL: u64 = 3;
+    /// Take back the parked submission whose token is `extra[0]`: it is answered with -ECANCELED, unless it has been
+    /// answered already. Result: 0.
+    pub const CANCEL: u64 = 4;
+    /// Close `handle`. What is parked on it is answered with -ECANCELED first.
+    pub const CLOSE: u64 = 5;
+
+    /// Read up to `len` bytes of a file from `offset` on. Result: bytes read, fewer than asked only at the file's end.
+    /// A file without offsets (a FIFO, a device) reads as a stream: parks.
+    pub const READ_AT: u64 = 16;
+    /// Write `len` bytes to a file at `offset`, or at its end if `extra[0]` is 1. Result: bytes written.
+    pub const WRITE_AT: u64 = 17;
+    /// Open a path. `extra[0]`: [`crate::fs::open`]. Result: the new handle in bits 0 to 31, [`crate::fs::Type`] in
+    /// bits 32 to 39.
+    pub const OPEN: u64 = 18;
+    /// Status of a path, or of `handle` itself if `len` is 0. `extra[0]`: 1 follows a symbolic link at the path's end.
+    /// `extra[1]`: address of a [`crate::fs::Stat`] to fill.
+    pub const STAT: u64 = 19;
+    /// Set a file's size to `offset` bytes.
+    pub const SET_SIZE: u64 = 20;
+    /// Set the times of a path, or of `handle` itself if `len` is 0. `extra[0]`: as for STAT. `extra[1]`: address of
+    /// [`crate::fs::Times`].
+    pub const SET_TIMES: u64 = 21;
+    /// Bring a file to stable storage. `extra[0]`: 1 for the data alone.
+    pub const SYNC: u64 = 22;
+    /// Tell the host how `extra[1]` bytes from `offset` on will be used. `extra[0]`: [`crate::fs::advice`].
+    pub const ADVISE: u64 = 23;
+    /// Reserve storage for `extra[1]` bytes from `offset` on; the file grows to hold them.
+    pub const ALLOCATE: u64 = 24;
+    /// Read directory entries into `len` bytes at `address`, packed as [`crate::fs::EntryHead`] and name. `offset` is
+    /// 0 to begin anew, 1 to go on behind what this handle gave last. `.` and `..` are left out. Result: bytes
+    /// filled, 0 at the end.
+    pub const READ_DIRECTORY: u64 = 25;
+    /// Make a directory at a path.
+    pub const MAKE_DIRECTORY: u64 = 26;
+    /// Remove the empty directory at a path.
+    pub const REMOVE_DIRECTORY: u64 = 27;
+    /// Remove what is at a path and is no directory.
+    pub const UNLINK: u64 = 28;
+    /// Move a path to a second one: directory handle `extra[0]`, address `offset`, length `extra[1]`.
+    pub const RENAME: u64 = 29;
+    /// Make a hard link to a path at a second one, given as for RENAME.
+    pub const LINK: u64 = 30;
+    /// Make a symbolic link at a path with the text at address `offset`, length `extra[1]`. Absolute texts are refused.
+    pub const SYMLINK: u64 = 31;
+    /// Read the symbolic link at a path into `extra[1]` bytes at `offset`. Result: its whole length, -ERANGE if it is longer.
+    pub const READ_LINK: u64 = 32;
+    /// Set status flags of an open file. `extra[0]`: [`crate::fs::open::APPEND`], [`crate::fs::open::NONBLOCK`] or 0.
+    pub const SET_FLAGS: u64 = 33;
+    /// 1 if `handle` and handle `extra[0]` are the same file, 0 if not.
+    pub const IS_SAME: u64 = 34;
+
+    /// Make a socket. `extra[0]`: [`crate::net::family`], `extra[1]`: [`crate::net::kind`]. Result: its handle.
+    /// -EACCES without a grant.
+    pub const SOCKET: u64 = 48;
+    /// Bind to the [`crate::net::Address`] at `address`.
+    pub const BIND: u64 = 49;
+    /// Connect to the [`crate::net::Address`] at `address`; for a UDP socket, or with `address` 0 disconnect. Parks
+    /// until the connection is there or has failed.
+    pub const CONNECT: u64 = 50;
+    /// Listen, with a queue of `extra[0]`.
+    pub const LISTEN: u64 = 51;
+    /// Take the next connection of a listening socket or of [`super::HTTP_INCOMING`]. Parks. Result: its handle. A
+    /// socket's peer is written to `address` unless that is 0.
+    pub const ACCEPT: u64 = 52;
+    /// Write the own [`crate::net::Address`] to `address`.
+    pub const LOCAL_ADDRESS: u64 = 53;
+    /// Write the peer's [`crate::net::Address`] to `address`.
+    pub const REMOTE_ADDRESS: u64 = 54;
+    /// Value of option `extra[0]` ([`crate::net::option`]).
+    pub const GET_OPTION: u64 = 55;
+    /// Set option `extra[0]` to `extra[1]`.
+    pub const SET_OPTION: u64 = 56;
+    /// End a direction of a connection. `extra[0]`: 0 receiving, 1 sending, 2 both.
+    pub const SHUTDOWN: u64 = 57;
+    /// Send a datagram of `len` bytes at `address`, to the [`crate::net::Address`] at `offset` unless that is 0.
+    /// Result: bytes sent. -EAGAIN if there is no room: it does not park.
+    pub const SEND_TO: u64 = 58;
+    /// Receive a datagram into `len` bytes at `address`; its sender is written to `offset`. Parks. Result: bytes.
+    pub const RECEIVE_FROM: u64 = 59;
+    /// Begin an HTTP request to the outside. Result: the handle of a stream that carries [`crate::http`] frames.
+    /// -EACCES without a grant.
+    pub const HTTP_REQUEST: u64 = 60;
 }
+
+/// Handle of the stream of incoming HTTP requests, for a program that serves.
+pub const HTTP_INCOMING: u64 = 3;
+/// Handle of the first preopened directory; the others follow.
+pub const FIRST_PREOPEN: u64 = 16;
+/// Most handles that a guest may have at once; one more is -EMFILE.
+pub const HANDLES_MAX: u64 = 8192;
 
 /// A completion, 16 bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -22,6 +22,13 @@ pub(crate) struct Host {
     pub(crate) args: Vec<&'static str>,
     /// `NAME=value`.
     pub(crate) env: Vec<&'static str>,
+    /// Guest paths of the preopened directories; their handles count up from `FIRST_PREOPEN`.
+    pub(crate) preopens: Vec<&'static str>,
+    /// Texts of resolv.conf(5) and hosts(5).
+    pub(crate) resolv_conf: &'static str,
+    pub(crate) hosts: &'static str,
+    /// See `mote_abi::boot::grant`.
+    pub(crate) grants: u32,
     pub(crate) stdio: Stdio,
     /// Which of the standard descriptors of WASI 0.1 are open.
     pub(crate) open: [bool; 3],
@@ -53,6 +60,10 @@ impl Host {
         Host {
             args: (0..boot.argc).map(|_| block.next()).collect(),
             env: (0..boot.envc).map(|_| block.next()).collect(),
+            preopens: (0..boot.preopenc).map(|_| block.next()).collect(),
+            resolv_conf: block.next(),
+            hosts: block.next(),
+            grants: boot.grants,
             stdio: Stdio::new(Ring::new(), boot.terminals),
             open: [true; 3],
             entropy: Entropy::new(boot),

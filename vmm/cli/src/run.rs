@@ -95,6 +95,11 @@ fn configure(args: &args::Run) -> anyhow::Result<(PathBuf, VmmConfig)> {
         env,
         memory_limit: options::memory_limit(memory.unwrap_or(options::DEFAULT_MEMORY))
             .map_err(anyhow::Error::msg)?,
+        preopens: Vec::new(),
+        user: None,
+        network: mote_config::Network::default(),
+        front_fd: None,
+        log_prefix: false,
         timeout_ms: timeout.map(|t| u64::try_from(t.as_millis()).unwrap_or(u64::MAX).max(1)),
         asked_at_us: None,
         jail: true,

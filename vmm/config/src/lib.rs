@@ -8,7 +8,7 @@
 use serde::{Deserialize, Serialize};
 
 /// Version of this contract. Parent and VMM are installed together; a mismatch is refused.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// Descriptor numbers in a new `mote-vmm`. Standard input, output and error are the program's own.
 pub mod fd {
@@ -20,6 +20,8 @@ pub mod fd {
     pub const KVM: i32 = 5;
     /// Write end of the pipe that takes [`super::Report`]s.
     pub const REPORT: i32 = 6;
+    /// First of the descriptors whose numbers stand in the [`super::VmmConfig`].
+    pub const FIRST_GRANT: i32 = 7;
 }
 
 /// Exit codes of `mote-vmm` that do not come from the program.
@@ -46,6 +48,22 @@ pub struct VmmConfig {
     pub env: Vec<(String, String)>,
     /// Most guest memory in bytes that may ever be mapped. Over it the program is killed as out of memory.
     pub memory_limit: u64,
+    /// Directories that the program is granted, in order.
+    #[serde(default)]
+    pub preopens: Vec<Preopen>,
+    /// Whom the program's files are reached as. Without it: nobody if the parent is root, else the parent's own user.
+    #[serde(default)]
+    pub user: Option<User>,
+    /// What the program may reach of the network.
+    #[serde(default)]
+    pub network: Network,
+    /// Socket (seqpacket) of the HTTP front, which hands over a stream for each incoming request, and for each outgoing
+    /// one that it is asked for. The number is `mote-launch`'s to fill in.
+    #[serde(default)]
+    pub front_fd: Option<i32>,
+    /// Marks each line of a serving component's output with the request that it belongs to.
+    #[serde(default)]
+    pub log_prefix: bool,
     /// Wall-clock time in milliseconds after which the program is interrupted (a trap, as the wasmtime command's
     /// `-W timeout`).
     #[serde(default)]
@@ -57,6 +75,51 @@ pub struct VmmConfig {
     /// Only tests and debuggers turn it off.
     #[serde(default = "default_true")]
     pub jail: bool,
+}
+
+/// A directory that the program is granted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Preopen {
+    /// Its path as the program sees it.
+    pub guest: String,
+    /// Nothing below it may be changed.
+    #[serde(default)]
+    pub read_only: bool,
+    /// The open directory. The number is `mote-launch`'s to fill in.
+    #[serde(default)]
+    pub fd: i32,
+}
+
+/// A user and his groups.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct User {
+    pub uid: u32,
+    pub gid: u32,
+    #[serde(default)]
+    pub groups: Vec<u32>,
+}
+
+/// What a program may reach of the network; nothing by default.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Network {
+    /// Socket (seqpacket) of the broker, which makes TCP and UDP sockets. The number is `mote-launch`'s to fill in.
+    #[serde(default)]
+    pub broker_fd: Option<i32>,
+    /// TCP and UDP sockets.
+    #[serde(default)]
+    pub sockets: bool,
+    /// Names may be looked up.
+    #[serde(default)]
+    pub name_lookup: bool,
+    /// HTTP requests to the outside.
+    #[serde(default)]
+    pub http: bool,
+    /// Text of the resolv.conf(5) that names are looked up by.
+    #[serde(default)]
+    pub resolv_conf: String,
+    /// Text of the hosts(5) that comes first.
+    #[serde(default)]
+    pub hosts: String,
 }
 
 fn default_true() -> bool {
@@ -182,7 +245,7 @@ mod tests {
 
     #[test]
     fn jail_is_on_unless_turned_off() {
-        let config = br#"{"version":1,"args":[],"env":[],"memory_limit":1}"#;
+        let config = br#"{"version":2,"args":[],"env":[],"memory_limit":1}"#;
         assert!(VmmConfig::from_json(config).unwrap().jail);
     }
 }
