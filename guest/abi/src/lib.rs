@@ -5,6 +5,8 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+extern crate alloc;
+
 pub mod boot;
 pub mod code;
 pub mod cpu;
