@@ -119,7 +119,7 @@ impl Run<'_> {
         let mut state = self.shared.lock();
         let State { space, server, .. } = &mut *state;
         server.serve(space)?;
-        if !server.waiting_for().is_empty() {
+        if server.needs_io_thread() {
             self.shared.wake_io();
         }
         Ok(())
@@ -168,24 +168,22 @@ impl Run<'_> {
         let deadline = (deadline_ns != u64::MAX)
             .then(|| Instant::now().checked_add(Duration::from_nanos(deadline_ns.saturating_sub(now))))
             .flatten();
-        let mut told = false;
         loop {
             if state.stop.is_some() {
                 return None;
             }
             let State { space, server, .. } = &mut *state;
-            match server.serve(space) {
+            let served = server.serve(space);
+            if server.needs_io_thread() {
+                self.shared.wake_io();
+            }
+            match served {
                 Ok(true) => return None,
                 Ok(false) => {}
                 Err(error) => return Some(error.into()),
             }
             if deadline.is_some_and(|d| Instant::now() >= d) {
                 return None;
-            }
-            if !told && !state.server.waiting_for().is_empty() {
-                // There is something new to poll for.
-                self.shared.wake_io();
-                told = true;
             }
             state = self.shared.wait(state, deadline);
         }

@@ -1,7 +1,13 @@
-//! What the guest's requests reach: clock, entropy, standard streams; and the rings that carry the requests.
+//! What the guest's requests reach: clock, entropy, streams; and the rings that carry the requests.
 
+pub mod answer;
 pub mod clock;
+#[cfg(test)]
+pub(crate) mod fixture;
 pub mod io_thread;
+pub mod objects;
+mod poll;
 pub mod ring;
 pub mod server;
 pub mod stream;
+mod transfer;

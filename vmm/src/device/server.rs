@@ -1,29 +1,59 @@
 //! Serves submissions: tries each at once, parks what would block, tries again when its descriptor is ready.
 //!
-//! Nothing in here blocks, so the vCPU thread and the I/O thread may both serve, under one lock.
+//! Nothing in here waits for somebody else to act, so the vCPU thread and the I/O thread may both serve, under one
+//! lock.
 
-use std::collections::VecDeque;
 use std::os::fd::RawFd;
 
-use mote_abi::ring::{Submission, TRANSFER_MAX, op};
+use mote_abi::ring::{SUBMISSIONS, Submission, op};
 
+use super::answer::{Attempt, Errno, Request, Wait};
+use super::objects::Objects;
 use super::ring::{ProtocolError, Ring};
 use super::stream::{Progress, Stream};
+use super::{poll, transfer};
 use crate::memory::Space;
 
 /// A submission that could not be finished yet.
 #[derive(Debug)]
 struct Parked {
-    submission: Submission,
-    done: u64,
+    request: Request,
+    /// `None` while an earlier one on the same handle has to go first.
+    wait: Option<Wait>,
 }
 
 /// The rings and what their submissions reach.
 #[derive(Debug)]
 pub struct Server {
     ring: Ring,
-    streams: [Stream; 3],
-    parked: VecDeque<Parked>,
+    objects: Objects,
+    /// In the order of their submission. The ring bounds their number.
+    parked: Vec<Parked>,
+    /// What the I/O thread was told to poll for.
+    polled: Vec<Wait>,
+    /// A descriptor that the I/O thread may be polling was closed. The kernel holds on to what is behind it until
+    /// poll(2) returns.
+    stale: bool,
+}
+
+/// Which submissions on one handle keep their order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Direction {
+    In,
+    Out,
+}
+
+fn direction(operation: u64) -> Option<Direction> {
+    match operation {
+        op::READ | op::READ_AT | op::ACCEPT | op::RECEIVE_FROM => Some(Direction::In),
+        op::WRITE | op::WRITE_AT | op::CONNECT | op::SEND_TO => Some(Direction::Out),
+        _ => None,
+    }
+}
+
+/// The queue that a submission stands in, if any.
+fn queue(submission: &Submission) -> Option<(u64, Direction)> {
+    direction(submission.op).map(|direction| (submission.handle, direction))
 }
 
 impl Server {
@@ -32,8 +62,10 @@ impl Server {
     pub fn new(streams: [Stream; 3]) -> Server {
         Server {
             ring: Ring::default(),
-            streams,
-            parked: VecDeque::new(),
+            objects: Objects::new(streams),
+            parked: Vec::new(),
+            polled: Vec::new(),
+            stale: false,
         }
     }
 
@@ -43,54 +75,55 @@ impl Server {
     /// [`ProtocolError`] ends the VM.
     pub fn serve(&mut self, space: &Space) -> Result<bool, ProtocolError> {
         self.retry(space)?;
-        while let Some(submission) = self.ring.take(space.memory())? {
-            if !matches!(submission.op, op::WRITE | op::READ) {
-                return Err(ProtocolError::Operation(submission.op));
-            }
-            let parked = Parked { submission, done: 0 };
-            // What comes later on the same stream waits its turn.
-            let behind = self
-                .parked
-                .iter()
-                .any(|p| p.submission.handle == submission.handle);
-            if behind {
-                self.parked.push_back(parked);
-            } else {
-                self.attempt(space, parked)?;
-            }
+        // No more than fit into the ring at once: a guest that keeps adding to it does not keep this thread.
+        for _ in 0..SUBMISSIONS {
+            let Some(submission) = self.ring.take(space.memory())? else {
+                break;
+            };
+            self.submit(space, submission)?;
         }
         Ok(self.ring.unread(space.memory())? > 0)
     }
 
-    /// Whether output is still to be written.
+    /// Whether output of the program is still to be written.
     #[must_use]
     pub fn has_output(&self) -> bool {
-        self.parked.iter().any(|p| p.submission.op == op::WRITE)
+        self.parked
+            .iter()
+            .any(|p| p.request.submission.op == op::WRITE && p.request.submission.handle <= 2)
     }
 
-    /// Descriptors to wait for, with the event of poll(2): the first parked submission of each.
-    #[must_use]
-    pub fn waiting_for(&self) -> Vec<(RawFd, libc::c_short)> {
-        let mut list: Vec<(RawFd, libc::c_short)> = Vec::new();
-        for parked in &self.parked {
-            let event = if parked.submission.op == op::WRITE {
-                libc::POLLOUT
-            } else {
-                libc::POLLIN
-            };
-            let fd = self.stream(parked.submission.handle).map(Stream::fd);
-            if let Some(fd) = fd.filter(|fd| list.iter().all(|(known, _)| known != fd)) {
-                list.push((fd, event));
+    /// Descriptors that the I/O thread is to wait for, each once, with the events of poll(2).
+    pub fn waiting_for(&mut self) -> Vec<(RawFd, libc::c_short)> {
+        self.stale = false;
+        self.polled.clear();
+        for wait in self.parked.iter().filter_map(|p| p.wait) {
+            match self.polled.iter_mut().find(|known| known.fd == wait.fd) {
+                Some(known) => known.events |= wait.events,
+                None => self.polled.push(wait),
             }
         }
-        list
+        self.polled.iter().map(|wait| (wait.fd, wait.events)).collect()
+    }
+
+    /// Whether what the I/O thread waits for is not what it should wait for.
+    #[must_use]
+    pub fn needs_io_thread(&self) -> bool {
+        let told = |wait: &Wait| {
+            let known = self.polled.iter().find(|known| known.fd == wait.fd);
+            known.is_some_and(|known| known.events & wait.events == wait.events)
+        };
+        self.stale || !self.parked.iter().filter_map(|p| p.wait.as_ref()).all(told)
     }
 
     /// Writes a text of the VMM's own to the program's standard error, as far as it does not block.
     pub fn write_error(&mut self, text: &str) {
+        let Ok(stream) = self.objects.standard(2) else {
+            return;
+        };
         let mut bytes = text.as_bytes().to_vec();
         let mut rest = vm_memory::VolatileSlice::from(bytes.as_mut_slice());
-        while let Progress::Bytes(n) = self.streams[2].write(&rest) {
+        while let Progress::Bytes(n) = stream.write(&rest) {
             match rest.offset(n) {
                 Ok(left) if !left.is_empty() => rest = left,
                 _ => return,
@@ -98,227 +131,111 @@ impl Server {
         }
     }
 
-    fn stream(&self, handle: u64) -> Option<&Stream> {
-        self.streams.get(usize::try_from(handle).ok()?)
-    }
-
-    fn retry(&mut self, space: &Space) -> Result<(), ProtocolError> {
-        let mut blocked: Vec<u64> = Vec::new();
-        for _ in 0..self.parked.len() {
-            let Some(parked) = self.parked.pop_front() else {
-                break;
-            };
-            let handle = parked.submission.handle;
-            if blocked.contains(&handle) {
-                self.parked.push_back(parked);
-                continue;
+    fn submit(&mut self, space: &Space, submission: Submission) -> Result<(), ProtocolError> {
+        let Submission {
+            op: operation,
+            token,
+            handle,
+            extra,
+            ..
+        } = submission;
+        match operation {
+            op::CANCEL => {
+                if let Some(index) = self
+                    .parked
+                    .iter()
+                    .position(|p| p.request.submission.token == extra[0])
+                {
+                    self.cancel(space, index)?;
+                    self.retry(space)?;
+                }
+                self.ring.answer(space.memory(), token, 0)
             }
-            let before = self.parked.len();
-            self.attempt(space, parked)?;
-            if self.parked.len() > before {
-                blocked.push(handle);
+            op::CLOSE => {
+                let result = self.close(space, handle)?;
+                self.ring.answer(space.memory(), token, result)
             }
-        }
-        Ok(())
-    }
-
-    fn attempt(&mut self, space: &Space, mut parked: Parked) -> Result<(), ProtocolError> {
-        match self.progress(space, &mut parked) {
-            Some(result) => self.ring.answer(space.memory(), parked.submission.token, result),
-            None => {
-                self.parked.push_back(parked);
+            _ => {
+                let mut request = Request { submission, done: 0 };
+                // What comes later on the same handle waits its turn.
+                let place = queue(&submission);
+                let behind =
+                    place.is_some() && self.parked.iter().any(|p| queue(&p.request.submission) == place);
+                let wait = if behind {
+                    None
+                } else {
+                    match self.attempt(space, &mut request)? {
+                        Attempt::Done(result) => return self.ring.answer(space.memory(), token, result),
+                        Attempt::Wait(wait) => Some(wait),
+                    }
+                };
+                self.parked.push(Parked { request, wait });
                 Ok(())
             }
         }
     }
 
-    /// The submission's result, or `None` if it has to wait.
-    fn progress(&mut self, space: &Space, parked: &mut Parked) -> Option<i64> {
-        let Submission {
-            op: operation,
-            handle,
-            address,
-            len,
-            ..
-        } = parked.submission;
-        let writing = operation == op::WRITE;
-        let allowed = if writing {
-            handle == 1 || handle == 2
-        } else {
-            handle == 0
-        };
-        if !allowed {
-            return Some(-i64::from(libc::EBADF));
-        }
-        if len > TRANSFER_MAX {
-            return Some(-i64::from(libc::EINVAL));
-        }
-        let stream = self.streams.get_mut(usize::try_from(handle).ok()?)?;
-        while parked.done < len {
-            let at = address.wrapping_add(parked.done);
-            // A read writes guest memory.
-            let Ok(parts) = space.resolve(at, len - parked.done, !writing) else {
-                return Some(-i64::from(libc::EFAULT));
-            };
-            let Some(mut part) = parts.into_iter().next() else {
-                break;
-            };
-            let progress = if writing {
-                stream.write(&part)
-            } else {
-                stream.read(&mut part)
-            };
-            match progress {
-                Progress::Blocked => return None,
-                Progress::Failed(errno) => return Some(-i64::from(errno)),
-                Progress::Bytes(n) => {
-                    parked.done += n as u64;
-                    if !writing {
-                        break;
+    /// Hands a submission to whoever serves its operation.
+    fn attempt(&mut self, space: &Space, request: &mut Request) -> Result<Attempt, ProtocolError> {
+        let objects = &mut self.objects;
+        Ok(match request.submission.op {
+            op::READ | op::WRITE => transfer::serve(objects, space, request),
+            op::POLL => poll::serve(objects, &request.submission),
+            other => return Err(ProtocolError::Operation(other)),
+        })
+    }
+
+    /// Tries again what is parked and ready, and what has become the first of its queue.
+    fn retry(&mut self, space: &Space) -> Result<(), ProtocolError> {
+        let ready = poll::ready(self.parked.iter().map(|p| p.wait));
+        let mut blocked: Vec<(u64, Direction)> = Vec::new();
+        let mut kept = Vec::new();
+        for (mut parked, ready) in std::mem::take(&mut self.parked).into_iter().zip(ready) {
+            let place = queue(&parked.request.submission);
+            let behind = place.is_some_and(|place| blocked.contains(&place));
+            if !behind && (ready || parked.wait.is_none()) {
+                match self.attempt(space, &mut parked.request)? {
+                    Attempt::Done(result) => {
+                        self.ring
+                            .answer(space.memory(), parked.request.submission.token, result)?;
+                        continue;
                     }
+                    Attempt::Wait(wait) => parked.wait = Some(wait),
                 }
             }
+            blocked.extend(place);
+            kept.push(parked);
         }
-        i64::try_from(parked.done).ok()
+        self.parked = kept;
+        Ok(())
+    }
+
+    fn cancel(&mut self, space: &Space, index: usize) -> Result<(), ProtocolError> {
+        let parked = self.parked.remove(index);
+        let result = -i64::from(libc::ECANCELED);
+        self.ring
+            .answer(space.memory(), parked.request.submission.token, result)
+    }
+
+    fn close(&mut self, space: &Space, handle: u64) -> Result<i64, ProtocolError> {
+        let fd = match self.objects.descriptor(handle) {
+            Ok(fd) => fd,
+            Err(Errno(errno)) => return Ok(-i64::from(errno)),
+        };
+        while let Some(index) = self
+            .parked
+            .iter()
+            .position(|p| p.request.submission.handle == handle)
+        {
+            self.cancel(space, index)?;
+        }
+        self.stale |= self.polled.iter().any(|wait| wait.fd == fd);
+        Ok(match self.objects.remove(handle) {
+            Ok(_closed) => 0,
+            Err(Errno(errno)) => -i64::from(errno),
+        })
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::memory::Reservation;
-    use crate::vm::data_gpa;
-    use mote_abi::layout::{CONTROL_PAGE, MMAP_START, SUBMISSION_RING};
-    use std::fs::File;
-    use std::io::{Read, Write};
-    use std::os::fd::{FromRawFd, OwnedFd};
-    use vm_memory::Bytes;
-
-    fn pipe() -> (OwnedFd, OwnedFd) {
-        let mut fds = [0; 2];
-        // SAFETY: room for two descriptors.
-        assert_eq!(unsafe { libc::pipe2(fds.as_mut_ptr(), libc::O_CLOEXEC) }, 0);
-        // SAFETY: both are new and unowned.
-        unsafe { (OwnedFd::from_raw_fd(fds[0]), OwnedFd::from_raw_fd(fds[1])) }
-    }
-
-    struct Fixture {
-        space: Space,
-        server: Server,
-        input: File,
-        output: File,
-        submitted: u32,
-    }
-
-    fn fixture() -> Fixture {
-        let mem = Reservation::new(64 << 20).unwrap();
-        let mut space = Space::new(mem, 8 << 20, 64 << 20, 32 << 20);
-        space.map(MMAP_START, 4 << 20).unwrap();
-        let ((in_r, in_w), (out_r, out_w), (_, err_w)) = (pipe(), pipe(), pipe());
-        let server = Server::new([in_r, out_w, err_w].map(Stream::new));
-        Fixture {
-            space,
-            server,
-            input: in_w.into(),
-            output: out_r.into(),
-            submitted: 0,
-        }
-    }
-
-    impl Fixture {
-        fn submit(&mut self, op: u64, handle: u64, address: u64, len: u64) {
-            let s = Submission {
-                op,
-                token: 7,
-                handle,
-                address,
-                len,
-                ..Submission::default()
-            };
-            let mem = self.space.memory();
-            let slot = (self.submitted % 64) as usize * 64;
-            mem.slice(data_gpa(SUBMISSION_RING), 4096)
-                .unwrap()
-                .write_obj(s.to_words(), slot)
-                .unwrap();
-            self.submitted += 1;
-            mem.slice(data_gpa(CONTROL_PAGE), 4096)
-                .unwrap()
-                .write_obj(self.submitted, 0)
-                .unwrap();
-        }
-
-        fn result(&self, index: u64) -> i64 {
-            let mem = self.space.memory();
-            let at = data_gpa(mote_abi::layout::COMPLETION_RING) + index * 16 + 8;
-            mem.slice(at, 8).unwrap().read_obj(0).unwrap()
-        }
-    }
-
-    #[test]
-    fn a_large_write_waits_for_its_reader_and_arrives_whole() {
-        let mut f = fixture();
-        let data: Vec<u8> = (0..3_000_000_u32).map(|i| (i % 251) as u8).collect();
-        f.space
-            .resolve(MMAP_START, 3_000_000, true)
-            .unwrap()
-            .iter()
-            .fold(0, |at, part| {
-                part.write_slice(&data[at..at + part.len()], 0).unwrap();
-                at + part.len()
-            });
-        f.submit(op::WRITE, 1, MMAP_START, 3_000_000);
-        assert!(!f.server.serve(&f.space).unwrap());
-        assert!(f.server.has_output());
-        assert_eq!(f.server.waiting_for()[0].1, libc::POLLOUT);
-        let mut got = Vec::new();
-        let mut buffer = vec![0; 65536];
-        while !f.server.serve(&f.space).unwrap() {
-            let n = f.output.read(&mut buffer).unwrap();
-            got.extend_from_slice(&buffer[..n]);
-        }
-        assert_eq!(f.result(0), 3_000_000);
-        let left = data.len() - got.len();
-        let mut rest = vec![0; left];
-        f.output.read_exact(&mut rest).unwrap();
-        got.extend(rest);
-        assert!(got == data);
-    }
-
-    #[test]
-    fn a_read_waits_for_input_and_sees_the_end() {
-        let mut f = fixture();
-        f.submit(op::READ, 0, MMAP_START, 100);
-        assert!(!f.server.serve(&f.space).unwrap());
-        f.input.write_all(b"hello").unwrap();
-        assert!(f.server.serve(&f.space).unwrap());
-        assert_eq!(f.result(0), 5);
-        f.input = File::open("/dev/null").unwrap();
-        f.submit(op::READ, 0, MMAP_START, 100);
-        f.server.serve(&f.space).unwrap();
-        assert_eq!(f.result(1), 0);
-    }
-
-    #[test]
-    fn hostile_submissions_get_an_error_or_end_the_vm() {
-        let mut f = fixture();
-        for (i, (op, handle, address, len, errno)) in [
-            (op::WRITE, 0, MMAP_START, 1, libc::EBADF),
-            (op::WRITE, u64::MAX, MMAP_START, 1, libc::EBADF),
-            (op::READ, 1, MMAP_START, 1, libc::EBADF),
-            (op::WRITE, 1, 0, 1, libc::EFAULT),
-            (op::WRITE, 1, u64::MAX, 2, libc::EFAULT),
-            (op::WRITE, 1, MMAP_START, u64::MAX, libc::EINVAL),
-            (op::WRITE, 1, MMAP_START + (4 << 20) - 1, 2, libc::EFAULT),
-        ]
-        .into_iter()
-        .enumerate()
-        {
-            f.submit(op, handle, address, len);
-            f.server.serve(&f.space).unwrap();
-            assert_eq!(f.result(i as u64), -i64::from(errno), "case {i}");
-        }
-        f.submit(99, 1, MMAP_START, 1);
-        assert_eq!(f.server.serve(&f.space), Err(ProtocolError::Operation(99)));
-    }
-}
+mod tests;
