@@ -5,6 +5,8 @@
 //! program's.
 #![forbid(unsafe_code)]
 
+pub mod broker;
+
 use serde::{Deserialize, Serialize};
 
 /// Version of this contract. Parent and VMM are installed together; a mismatch is refused.

@@ -17,7 +17,7 @@ use std::{
 };
 
 /// First number to which sources are moved, so that they are out of the way of every target.
-const ASIDE: RawFd = 10;
+const ASIDE: RawFd = 128;
 
 /// What to start, and how.
 pub(crate) struct Command<'a> {

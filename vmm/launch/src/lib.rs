@@ -2,10 +2,12 @@
 //!
 //! - [`Node`] knows where things are, and remembers what a probe VM found about the node's CPU.
 //! - [`Node::program`] compiles a Wasm file, or finds it compiled, in a cache that the whole node shares.
+//! - [`broker`] makes the sockets of a program that was granted the network.
 //! - [`Launch`] starts `mote-vmm` with exactly the descriptors that it may have, and [`Vmm`] waits for its end.
 //!
 //! No Wasm is parsed here and no compiled code is run: `mote-compile` and `mote-vmm` do that, in their jails.
 
+pub mod broker;
 mod cache;
 mod child;
 mod dirs;

@@ -3,7 +3,7 @@
 use std::{
     fs::File,
     io::{self, Seek, Write},
-    os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
     path::PathBuf,
     sync::Arc,
 };
@@ -26,6 +26,8 @@ pub struct Launch<'a> {
     code: BorrowedFd<'a>,
     name: String,
     stdio: [Option<OwnedFd>; 3],
+    broker: Option<OwnedFd>,
+    front: Option<OwnedFd>,
     cgroup_procs: Vec<PathBuf>,
     new_session: bool,
     die_with_parent: bool,
@@ -48,6 +50,8 @@ impl<'a> Launch<'a> {
             code,
             name,
             stdio: [None, None, None],
+            broker: None,
+            front: None,
             cgroup_procs: Vec::new(),
             new_session: false,
             die_with_parent: false,
@@ -72,6 +76,20 @@ impl<'a> Launch<'a> {
     #[must_use]
     pub fn stderr(mut self, fd: impl Into<OwnedFd>) -> Self {
         self.stdio[2] = Some(fd.into());
+        self
+    }
+
+    /// The VMM's end of the broker's socket: what [`crate::broker::start`] gave.
+    #[must_use]
+    pub fn broker(mut self, fd: impl Into<OwnedFd>) -> Self {
+        self.broker = Some(fd.into());
+        self
+    }
+
+    /// The VMM's end of the HTTP front's socket.
+    #[must_use]
+    pub fn front(mut self, fd: impl Into<OwnedFd>) -> Self {
+        self.front = Some(fd.into());
         self
     }
 
@@ -105,7 +123,8 @@ impl<'a> Launch<'a> {
     pub fn spawn(self) -> Result<Vmm, Error> {
         let path = self.node.vmm()?;
         let kvm = self.node.open_kvm()?;
-        let config = sealed_memfd(&self.config.to_json()).map_err(|cause| LaunchError::Prepare {
+        let (config, grants) = self.grants();
+        let config = sealed_memfd(&config.to_json()).map_err(|cause| LaunchError::Prepare {
             what: "the configuration",
             cause,
         })?;
@@ -130,6 +149,9 @@ impl<'a> Launch<'a> {
             .fd(kvm.as_fd(), fd::KVM)
             .new_session(self.new_session)
             .die_with_parent(self.die_with_parent);
+        for (number, fd) in grants {
+            command.fd(fd, number);
+        }
         for procs in &self.cgroup_procs {
             command.cgroup_procs(procs).map_err(|cause| LaunchError::Start {
                 path: procs.clone(),
@@ -155,6 +177,26 @@ impl<'a> Launch<'a> {
             child: Arc::new(child),
             reports,
         })
+    }
+}
+
+impl Launch<'_> {
+    /// The configuration with the numbers of the granted descriptors, and these.
+    fn grants(&self) -> (VmmConfig, Vec<(RawFd, BorrowedFd<'_>)>) {
+        let mut config = self.config.clone();
+        let mut grants = Vec::new();
+        let mut next = fd::FIRST_GRANT..;
+        for (number, fd) in [
+            (&mut config.network.broker_fd, &self.broker),
+            (&mut config.front_fd, &self.front),
+        ] {
+            *number = fd.as_ref().and_then(|fd| {
+                let number = next.next()?;
+                grants.push((number, fd.as_fd()));
+                Some(number)
+            });
+        }
+        (config, grants)
     }
 }
 
