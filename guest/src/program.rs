@@ -93,18 +93,18 @@ fn load_component(engine: &Engine, boot: &BootPage) -> wasmtime::Result<Componen
 /// Maps how the program ended to an exit code, as the wasmtime command does, and ends the VM.
 fn finish(store: &mut Store<Host>, result: wasmtime::Result<()>) -> ! {
     let Err(error) = result else {
-        store.data_mut().stdio.flush();
+        store.data_mut().flush();
         vm::end(0, end::EXITED, &[])
     };
     if let Some(exit) = error.downcast_ref::<Exit>() {
         let code = u64::from(exit.0);
-        store.data_mut().stdio.flush();
+        store.data_mut().flush();
         vm::end(code, end::EXITED, &[]);
     }
     traps::handled();
     let text: String = format!("Error: {error:?}\n");
-    store.data_mut().stdio.write_error(text.as_bytes());
-    store.data_mut().stdio.flush();
+    let host = store.data_mut();
+    host.stdio.write_error(&mut host.ring, text.as_bytes());
     let code = if error.is::<Trap>() { TRAPPED } else { 1 };
     vm::end(code, end::TRAP, text.as_bytes())
 }

@@ -8,8 +8,10 @@
 
 /// Entries of the submission ring.
 pub const SUBMISSIONS: u32 = 64;
-/// Entries of the completion ring. At most as many submissions may be unanswered, so that an answer always fits.
+/// Entries of the completion ring. While it is full, the VMM keeps further answers until the guest has taken some.
 pub const COMPLETIONS: u32 = 128;
+/// Most submissions that may be unanswered, kept answers included: a read and a write for each handle.
+pub const UNANSWERED_MAX: u32 = 16384;
 
 /// Shared indices and the request of a call. Indices count up for ever; the slot is the index modulo the ring's size.
 #[derive(Debug)]
@@ -285,3 +287,4 @@ const _: () = assert!(SUBMISSIONS.is_power_of_two() && COMPLETIONS.is_power_of_t
 const _: () = assert!(SUBMISSIONS as usize * size_of::<[u64; 8]>() <= 4096);
 const _: () = assert!(COMPLETIONS as usize * size_of::<[u64; 2]>() <= 4096);
 const _: () = assert!(SUBMISSIONS <= COMPLETIONS);
+const _: () = assert!(UNANSWERED_MAX as u64 >= 2 * HANDLES_MAX);

@@ -1,19 +1,31 @@
 //! The guest's end of the submission and completion rings.
 
+use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 use mote_abi::layout::{COMPLETION_RING, SUBMISSION_RING};
-use mote_abi::ring::{COMPLETIONS, Completion, SUBMISSIONS, Submission, call};
+use mote_abi::ring::{COMPLETIONS, Completion, SUBMISSIONS, Submission, UNANSWERED_MAX, call, op};
 
 use super::{CONTROL, load, store};
 
-/// Unanswered submissions and answers that nobody has asked for yet.
+/// Errno of Linux, positive.
+pub(crate) type Errno = i64;
+
+/// Submissions under way and answers that nobody has asked for yet.
 pub(crate) struct Ring {
     next_token: u64,
-    /// Token, and the result once it is there.
-    pending: Vec<(u64, Option<i64>)>,
+    pending: BTreeMap<u64, Pending>,
     submitted: u32,
     completed: u32,
+}
+
+enum Pending {
+    Unanswered,
+    Answered(i64),
+    /// Nobody will ask. The memory is the submission's and lives until it is answered.
+    Abandoned {
+        _memory: Vec<u8>,
+    },
 }
 
 /// A submission under way.
@@ -24,16 +36,61 @@ impl Ring {
     pub(crate) const fn new() -> Ring {
         Ring {
             next_token: 1,
-            pending: Vec::new(),
+            pending: BTreeMap::new(),
             submitted: 0,
             completed: 0,
         }
     }
 
-    /// Puts a submission into the ring. It is served at the next doorbell or call.
-    pub(crate) fn submit(&mut self, mut submission: Submission) -> Token {
-        // The VMM answers at most as many as fit into the completion ring.
-        while self.pending.iter().filter(|(_, r)| r.is_none()).count() >= SUBMISSIONS as usize - 1 {
+    /// Puts a submission into the ring. It is served at the next doorbell or call. What its addresses point to has to
+    /// stay until it is answered.
+    pub(crate) fn submit(&mut self, submission: Submission) -> Token {
+        let token = self.put(submission);
+        self.pending.insert(token, Pending::Unanswered);
+        Token(token)
+    }
+
+    /// Puts a submission into the ring whose answer nobody asks for. It must not carry addresses.
+    pub(crate) fn detach(&mut self, submission: Submission) {
+        self.put(submission);
+    }
+
+    /// Submits and waits: the result, or the errno.
+    pub(crate) fn request(&mut self, submission: Submission) -> Result<u64, Errno> {
+        let token = self.submit(submission);
+        let result = self.wait_for(token);
+        u64::try_from(result).map_err(|_| -result)
+    }
+
+    /// Forgets a submission, and keeps `memory`, which its addresses point to, until it is answered.
+    pub(crate) fn abandon(&mut self, token: Token, memory: Vec<u8>) {
+        self.collect();
+        match self.pending.get_mut(&token.0) {
+            Some(entry @ Pending::Unanswered) => *entry = Pending::Abandoned { _memory: memory },
+            _ => {
+                self.pending.remove(&token.0);
+            }
+        }
+    }
+
+    /// As [`Self::abandon`], and has the VMM take a parked submission back.
+    pub(crate) fn cancel(&mut self, token: Token, memory: Vec<u8>) {
+        self.abandon(token, memory);
+        if self.pending.contains_key(&token.0) {
+            self.detach(Submission {
+                op: op::CANCEL,
+                extra: [token.0, 0],
+                ..Submission::default()
+            });
+        }
+    }
+
+    fn put(&mut self, mut submission: Submission) -> u64 {
+        while self.unserved() >= SUBMISSIONS {
+            // Any call serves the ring; this one does not wait.
+            self.wait(0);
+        }
+        while self.submitted.wrapping_sub(self.completed) >= UNANSWERED_MAX {
             self.wait(u64::MAX);
         }
         let token = self.next_token;
@@ -49,25 +106,42 @@ impl Ring {
         self.submitted = self.submitted.wrapping_add(1);
         // SAFETY: only the address is computed.
         store(unsafe { &raw mut (*CONTROL).submission_tail }, self.submitted);
-        self.pending.push((token, None));
-        Token(token)
+        token
+    }
+
+    /// Submissions that the VMM has not taken yet.
+    fn unserved(&self) -> u32 {
+        // SAFETY: only the address is computed.
+        let head = load(unsafe { &raw const (*CONTROL).submission_head });
+        self.submitted.wrapping_sub(head)
+    }
+
+    /// Has the VMM serve what was submitted, without waiting for it.
+    pub(crate) fn kick(&self) {
+        if self.unserved() > 0 {
+            super::doorbell();
+        }
     }
 
     /// Takes in what the VMM has answered.
     fn collect(&mut self) {
         // SAFETY: only the address is computed.
         let tail = load(unsafe { &raw const (*CONTROL).completion_tail });
+        if self.completed == tail {
+            return;
+        }
         while self.completed != tail {
             let slot = (self.completed % COMPLETIONS) as usize;
             // SAFETY: the slot is inside the ring's page, and the VMM published it before it moved the tail.
             let words = unsafe { (COMPLETION_RING as *const [u64; 2]).add(slot).read_volatile() };
             let completion = Completion::from_words(words);
-            if let Some(entry) = self
-                .pending
-                .iter_mut()
-                .find(|(token, _)| *token == completion.token)
-            {
-                entry.1 = Some(completion.result);
+            match self.pending.get_mut(&completion.token) {
+                Some(entry @ Pending::Unanswered) => *entry = Pending::Answered(completion.result),
+                Some(Pending::Abandoned { .. }) => {
+                    self.pending.remove(&completion.token);
+                }
+                // Detached.
+                _ => {}
             }
             self.completed = self.completed.wrapping_add(1);
         }
@@ -78,17 +152,20 @@ impl Ring {
     /// The result of a submission, if it is there. Asked for once.
     pub(crate) fn take(&mut self, token: Token) -> Option<i64> {
         self.collect();
-        let at = self
-            .pending
-            .iter()
-            .position(|(t, r)| *t == token.0 && r.is_some())?;
-        self.pending.swap_remove(at).1
+        match self.pending.get(&token.0) {
+            Some(Pending::Answered(result)) => {
+                let result = *result;
+                self.pending.remove(&token.0);
+                Some(result)
+            }
+            _ => None,
+        }
     }
 
-    /// Whether the result of a submission is there.
-    pub(crate) fn is_done(&mut self, token: Token) -> bool {
+    /// Whether a submission is unanswered.
+    pub(crate) fn is_pending(&mut self, token: Token) -> bool {
         self.collect();
-        self.pending.iter().any(|(t, r)| *t == token.0 && r.is_some())
+        matches!(self.pending.get(&token.0), Some(Pending::Unanswered))
     }
 
     /// Sleeps until a completion arrives or CLOCK_MONOTONIC reaches `deadline`. Serves what was submitted, too.

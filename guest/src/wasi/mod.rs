@@ -1,8 +1,10 @@
 //! WASI, once: the services in [`Host`], with 0.1 and 0.2 as two faces of them.
 
+pub(crate) mod errno;
 pub(crate) mod p1;
 pub(crate) mod p2;
 mod stdio;
+mod streams;
 
 use alloc::vec::Vec;
 use core::fmt;
@@ -29,6 +31,7 @@ pub(crate) struct Host {
     pub(crate) hosts: &'static str,
     /// See `mote_abi::boot::grant`.
     pub(crate) grants: u32,
+    pub(crate) ring: Ring,
     pub(crate) stdio: Stdio,
     /// Which of the standard descriptors of WASI 0.1 are open.
     pub(crate) open: [bool; 3],
@@ -64,12 +67,18 @@ impl Host {
             resolv_conf: block.next(),
             hosts: block.next(),
             grants: boot.grants,
-            stdio: Stdio::new(Ring::new(), boot.terminals),
+            ring: Ring::new(),
+            stdio: Stdio::new(boot.terminals),
             open: [true; 3],
             entropy: Entropy::new(boot),
             insecure: 0,
             table: ResourceTable::new(),
         }
+    }
+
+    /// Waits until all output is written.
+    pub(crate) fn flush(&mut self) {
+        self.stdio.flush(&mut self.ring);
     }
 
     /// A number that is random enough for what WASI calls insecure: xorshift64*, seeded once.

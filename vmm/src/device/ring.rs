@@ -1,11 +1,12 @@
 //! The VMM's end of the rings. Everything read from them is the guest's word: copied once, checked, then used.
 
+use std::collections::VecDeque;
 use std::mem::offset_of;
 use std::sync::atomic::Ordering;
 
 use mote_abi::PAGE_SIZE;
 use mote_abi::layout::{COMPLETION_RING, CONTROL_PAGE, SUBMISSION_RING};
-use mote_abi::ring::{COMPLETIONS, Completion, ControlPage, SUBMISSIONS, Submission};
+use mote_abi::ring::{COMPLETIONS, Completion, ControlPage, SUBMISSIONS, Submission, UNANSWERED_MAX};
 use vm_memory::{Bytes, VolatileSlice};
 
 use crate::memory::Reservation;
@@ -18,7 +19,7 @@ pub enum ProtocolError {
     TooManySubmissions(u32),
     #[error("the guest has taken completions that were not written ({0} ahead)")]
     CompletionHead(u32),
-    #[error("the guest has more submissions under way than completions fit into the ring")]
+    #[error("the guest has more than {UNANSWERED_MAX} submissions under way")]
     TooManyUnanswered,
     #[error("the guest asked for unknown operation {0}")]
     Operation(u64),
@@ -35,6 +36,8 @@ pub struct Ring {
     completion_tail: u32,
     /// Taken and not yet answered.
     unanswered: u32,
+    /// Answers that found the completion ring full. Bounded with `unanswered`.
+    waiting: VecDeque<Completion>,
 }
 
 fn page(mem: &Reservation, gva: u64) -> Result<VolatileSlice<'_>, ProtocolError> {
@@ -76,7 +79,8 @@ impl Ring {
         if waiting > SUBMISSIONS {
             return Err(ProtocolError::TooManySubmissions(waiting));
         }
-        if self.unanswered + self.unread(mem)? >= COMPLETIONS {
+        let kept = u32::try_from(self.waiting.len()).unwrap_or(u32::MAX);
+        if self.unanswered.saturating_add(kept) >= UNANSWERED_MAX {
             return Err(ProtocolError::TooManyUnanswered);
         }
         let slot = (self.submission_head % SUBMISSIONS) as usize * size_of::<[u64; 8]>();
@@ -93,37 +97,47 @@ impl Ring {
         Ok(Some(Submission::from_words(words)))
     }
 
-    /// Answers a submission that was taken.
+    /// Answers a submission that was taken. The answer waits while the completion ring is full.
     ///
     /// # Errors
-    /// [`ProtocolError::Unreachable`] never happens with a layout that was checked.
+    /// [`ProtocolError`] if the guest's indices cannot be.
     pub fn answer(&mut self, mem: &Reservation, token: u64, result: i64) -> Result<(), ProtocolError> {
+        self.unanswered = self.unanswered.saturating_sub(1);
+        self.waiting.push_back(Completion { token, result });
+        self.unread(mem).map(drop)
+    }
+
+    /// Completions in the ring that the guest has not taken yet. Puts answers that wait into what room there is.
+    ///
+    /// # Errors
+    /// [`ProtocolError::CompletionHead`] if the guest claims to be ahead.
+    pub fn unread(&mut self, mem: &Reservation) -> Result<u32, ProtocolError> {
+        let head = load(mem, offset_of!(ControlPage, completion_head))?;
+        let mut unread = self.completion_tail.wrapping_sub(head);
+        if unread > COMPLETIONS {
+            return Err(ProtocolError::CompletionHead(unread));
+        }
+        while unread < COMPLETIONS
+            && let Some(completion) = self.waiting.pop_front()
+        {
+            self.put(mem, completion)?;
+            unread += 1;
+        }
+        Ok(unread)
+    }
+
+    /// Writes a completion into a free slot and publishes it.
+    fn put(&mut self, mem: &Reservation, completion: Completion) -> Result<(), ProtocolError> {
         let slot = (self.completion_tail % COMPLETIONS) as usize * size_of::<[u64; 2]>();
-        let words = Completion { token, result }.to_words();
         page(mem, COMPLETION_RING)?
-            .write_obj(words, slot)
+            .write_obj(completion.to_words(), slot)
             .map_err(|_| ProtocolError::Unreachable)?;
         self.completion_tail = self.completion_tail.wrapping_add(1);
-        self.unanswered = self.unanswered.saturating_sub(1);
         store(
             mem,
             offset_of!(ControlPage, completion_tail),
             self.completion_tail,
         )
-    }
-
-    /// Completions that the guest has not taken yet.
-    ///
-    /// # Errors
-    /// [`ProtocolError::CompletionHead`] if the guest claims to be ahead.
-    pub fn unread(&self, mem: &Reservation) -> Result<u32, ProtocolError> {
-        let head = load(mem, offset_of!(ControlPage, completion_head))?;
-        let unread = self.completion_tail.wrapping_sub(head);
-        if unread > COMPLETIONS {
-            Err(ProtocolError::CompletionHead(unread))
-        } else {
-            Ok(unread)
-        }
     }
 }
 
@@ -201,14 +215,31 @@ mod tests {
     }
 
     #[test]
-    fn more_unanswered_than_the_ring_holds_is_refused() {
+    fn too_many_unanswered_are_refused() {
         let (mem, mut ring) = (memory(), Ring::default());
-        for i in 0..COMPLETIONS {
+        for i in 0..UNANSWERED_MAX {
             submit(&mem, i, Submission::default());
             assert!(ring.take(&mem).unwrap().is_some());
         }
-        submit(&mem, COMPLETIONS, Submission::default());
+        submit(&mem, UNANSWERED_MAX, Submission::default());
         assert_eq!(ring.take(&mem), Err(ProtocolError::TooManyUnanswered));
+    }
+
+    #[test]
+    fn answers_wait_for_room_in_the_completion_ring() {
+        let (mem, mut ring) = (memory(), Ring::default());
+        for i in 0..COMPLETIONS + 10 {
+            submit(&mem, i, Submission::default());
+            assert!(ring.take(&mem).unwrap().is_some());
+        }
+        for i in 0..COMPLETIONS + 10 {
+            ring.answer(&mem, u64::from(i), 0).unwrap();
+        }
+        assert_eq!(ring.unread(&mem).unwrap(), COMPLETIONS);
+        set(&mem, offset_of!(ControlPage, completion_head), COMPLETIONS);
+        assert_eq!(ring.unread(&mem).unwrap(), 10);
+        let words: [u64; 2] = page(&mem, COMPLETION_RING).unwrap().read_obj(9 * 16).unwrap();
+        assert_eq!(Completion::from_words(words).token, u64::from(COMPLETIONS) + 9);
     }
 
     #[test]

@@ -100,7 +100,7 @@ pub(super) fn poll_oneoff(
                     deadline = deadline.min(at);
                     (now >= at, errno::SUCCESS)
                 }
-                What::Input => (host.stdio.readable(), errno::SUCCESS),
+                What::Input => (host.stdio.input.readable(&mut host.ring), errno::SUCCESS),
                 What::Now(error) => (true, error),
             };
             if ready {
@@ -117,7 +117,7 @@ pub(super) fn poll_oneoff(
             }
         }
         if written == 0 {
-            host.stdio.ring.wait(deadline);
+            host.ring.wait(deadline);
         }
     }
     memory::write(memory, out, &written.to_le_bytes())

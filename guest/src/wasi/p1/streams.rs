@@ -49,7 +49,7 @@ pub(super) fn fd_write(caller: &mut Caller<'_, Host>, fd: u32, iovs: u32, count:
     if count == 1 {
         let (at, len) = memory::vector(memory, iovs, 0)?;
         host.stdio
-            .write(fd, memory::bytes(memory, at, len)?)
+            .write(&mut host.ring, fd, memory::bytes(memory, at, len)?)
             .map_err(from_linux)?;
         written = len;
     } else {
@@ -60,7 +60,7 @@ pub(super) fn fd_write(caller: &mut Caller<'_, Host>, fd: u32, iovs: u32, count:
             whole.extend_from_slice(memory::bytes(memory, at, len)?);
             written = written.checked_add(len).ok_or(Failure::Errno(errno::INVAL))?;
         }
-        host.stdio.write(fd, &whole).map_err(from_linux)?;
+        host.stdio.write(&mut host.ring, fd, &whole).map_err(from_linux)?;
     }
     memory::write(memory, out, &written.to_le_bytes())
 }
@@ -79,7 +79,11 @@ pub(super) fn fd_read(caller: &mut Caller<'_, Host>, fd: u32, iovs: u32, count: 
         if place.is_empty() {
             continue;
         }
-        let data = host.stdio.read_blocking(place.len()).map_err(from_linux)?;
+        let data = host
+            .stdio
+            .input
+            .read_blocking(&mut host.ring, place.len())
+            .map_err(from_linux)?;
         place[..data.len()].copy_from_slice(data);
         read = u32::try_from(data.len()).unwrap_or(len);
         break;
@@ -99,7 +103,7 @@ pub(super) fn fd_pread(caller: &mut Caller<'_, Host>, fd: u32, _: u32, _: u32, _
 
 pub(super) fn fd_close(caller: &mut Caller<'_, Host>, fd: u32) -> Answer {
     open(caller, fd)?;
-    caller.data_mut().stdio.flush();
+    caller.data_mut().flush();
     caller.data_mut().open[fd as usize] = false;
     Ok(())
 }
@@ -154,7 +158,7 @@ pub(super) fn fd_filestat_get(caller: &mut Caller<'_, Host>, fd: u32, out: u32) 
 
 pub(super) fn fd_sync(caller: &mut Caller<'_, Host>, fd: u32) -> Answer {
     open(caller, fd)?;
-    caller.data_mut().stdio.flush();
+    caller.data_mut().flush();
     fail(errno::INVAL)
 }
 

@@ -59,7 +59,7 @@ fn stdin(mut cx: Cx<'_>, (): ()) -> Result<(Resource<InputStream>,)> {
 }
 
 fn output(mut cx: Cx<'_>, descriptor: u32) -> Result<(Resource<OutputStream>,)> {
-    Ok((cx.data_mut().table.push(OutputStream(descriptor))?,))
+    Ok((cx.data_mut().table.push(OutputStream::Stdio(descriptor))?,))
 }
 
 fn terminal<T: Send + 'static>(

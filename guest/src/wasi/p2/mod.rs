@@ -91,8 +91,8 @@ fn resource(at: &mut LinkerInstance<'_, Host>, interface: &str, name: &str) -> R
     match name {
         "error" => owned::<io::IoError>(at, name),
         "pollable" => owned::<io::Pollable>(at, name),
-        "input-stream" => owned::<io::InputStream>(at, name),
-        "output-stream" => owned::<io::OutputStream>(at, name),
+        "input-stream" => owned_by(at, name, io::input_dropped),
+        "output-stream" => owned_by(at, name, io::output_dropped),
         "terminal-input" => owned::<cli::TerminalInput>(at, name),
         "terminal-output" => owned::<cli::TerminalOutput>(at, name),
         _ => absent::resource(at, interface, name),
@@ -101,8 +101,19 @@ fn resource(at: &mut LinkerInstance<'_, Host>, interface: &str, name: &str) -> R
 
 /// A resource whose handles live in the host's table and leave it when the program drops them.
 fn owned<T: Send + 'static>(at: &mut LinkerInstance<'_, Host>, name: &str) -> Result<()> {
-    at.resource(name, ResourceType::host::<T>(), |mut cx: Cx<'_>, handle| {
-        cx.data_mut().table.delete(Resource::<T>::new_own(handle))?;
+    owned_by(at, name, |_, _: T| ())
+}
+
+/// As [`owned`], with something to do about a resource that the program has dropped.
+fn owned_by<T: Send + 'static>(
+    at: &mut LinkerInstance<'_, Host>,
+    name: &str,
+    dropped: fn(&mut Host, T),
+) -> Result<()> {
+    at.resource(name, ResourceType::host::<T>(), move |mut cx: Cx<'_>, handle| {
+        let host = cx.data_mut();
+        let resource = host.table.delete(Resource::<T>::new_own(handle))?;
+        dropped(host, resource);
         Ok(())
     })
 }

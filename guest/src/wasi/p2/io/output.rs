@@ -1,0 +1,177 @@
+//! `wasi:io/streams.output-stream`.
+
+use alloc::vec;
+use alloc::vec::Vec;
+
+use wasmtime::component::Resource;
+use wasmtime::{Result, bail};
+
+use super::error::{Failure, Streamed, streamed};
+use super::{Pollable, new_child_pollable};
+use crate::runtime::size;
+use crate::wasi::Host;
+use crate::wasi::p2::Cx;
+use crate::wasi::streams::Output;
+
+/// `wasi:io/streams.output-stream`.
+pub(in crate::wasi::p2) enum OutputStream {
+    /// Standard output or error: descriptor 1 or 2, which all of these share.
+    Stdio(u32),
+    /// A handle that is written.
+    #[allow(dead_code, reason = "for sockets")]
+    Handle(Output),
+}
+
+/// Most bytes that `blocking-write-and-flush` and `blocking-write-zeroes-and-flush` take. (wasi:io/streams)
+const BLOCKING_WRITE_MAX: u64 = 4096;
+
+/// Bytes that the stream takes at this moment. Starts what it takes to make it more than 0.
+pub(super) fn permit(
+    host: &mut Host,
+    stream: &Resource<OutputStream>,
+) -> Result<core::result::Result<u64, Failure>> {
+    let output = match host.table.get_mut(stream)? {
+        OutputStream::Stdio(descriptor) => host.stdio.output(*descriptor),
+        OutputStream::Handle(output) => output,
+    };
+    Ok(output
+        .permit(&mut host.ring)
+        .map(|len| len as u64)
+        .map_err(Failure::from))
+}
+
+/// Whether [`permit`] would not answer 0.
+pub(super) fn is_ready(host: &mut Host, stream: &Resource<OutputStream>) -> Result<bool> {
+    Ok(match host.table.get_mut(stream)? {
+        OutputStream::Stdio(descriptor) => host.stdio.output(*descriptor).writable(&mut host.ring),
+        OutputStream::Handle(output) => output.writable(&mut host.ring),
+    })
+}
+
+/// Starts to write; at most what is permitted.
+fn start(
+    host: &mut Host,
+    stream: &Resource<OutputStream>,
+    data: Vec<u8>,
+) -> Result<core::result::Result<(), Failure>> {
+    let output = match host.table.get_mut(stream)? {
+        OutputStream::Stdio(descriptor) => host.stdio.output(*descriptor),
+        OutputStream::Handle(output) => output,
+    };
+    Ok(output.write(&mut host.ring, data).map_err(Failure::from))
+}
+
+/// The program has dropped the stream.
+pub(in crate::wasi::p2) fn dropped(host: &mut Host, stream: OutputStream) {
+    match stream {
+        OutputStream::Stdio(_) => {}
+        OutputStream::Handle(mut output) => output.abandon(&mut host.ring),
+    }
+}
+
+/// Writes all of `data`, waiting for room.
+pub(super) fn put(
+    host: &mut Host,
+    stream: &Resource<OutputStream>,
+    mut data: Vec<u8>,
+) -> Result<core::result::Result<(), Failure>> {
+    loop {
+        let permitted = match permit(host, stream)? {
+            Ok(len) => size(len),
+            Err(failure) => return Ok(Err(failure)),
+        };
+        if permitted >= data.len() {
+            return start(host, stream, data);
+        }
+        if permitted > 0 {
+            let rest = data.split_off(permitted);
+            if let Err(failure) = start(host, stream, data)? {
+                return Ok(Err(failure));
+            }
+            data = rest;
+        } else {
+            host.ring.wait(u64::MAX);
+        }
+    }
+}
+
+type Unit = (Streamed<()>,);
+
+/// `write` and `write-zeroes`: at most what `check-write` permitted.
+fn write_permitted(host: &mut Host, stream: &Resource<OutputStream>, data: Vec<u8>) -> Result<Unit> {
+    let result = match permit(host, stream)? {
+        Ok(most) if data.len() as u64 > most => {
+            bail!(
+                "a write of {} bytes to an output stream that permits {most}",
+                data.len()
+            )
+        }
+        Ok(_) => start(host, stream, data)?,
+        Err(failure) => Err(failure),
+    };
+    Ok((streamed(host, result)?,))
+}
+
+pub(super) fn check_write(mut cx: Cx<'_>, (stream,): (Resource<OutputStream>,)) -> Result<(Streamed<u64>,)> {
+    let host = cx.data_mut();
+    let result = permit(host, &stream)?;
+    Ok((streamed(host, result)?,))
+}
+
+pub(super) fn write(mut cx: Cx<'_>, (stream, data): (Resource<OutputStream>, Vec<u8>)) -> Result<Unit> {
+    write_permitted(cx.data_mut(), &stream, data)
+}
+
+pub(super) fn write_zeroes(mut cx: Cx<'_>, (stream, len): (Resource<OutputStream>, u64)) -> Result<Unit> {
+    let host = cx.data_mut();
+    // Before memory is taken for it.
+    if let Ok(most) = permit(host, &stream)?
+        && len > most
+    {
+        bail!("a write of {len} zeroes to an output stream that permits {most}");
+    }
+    write_permitted(host, &stream, vec![0; size(len)])
+}
+
+/// What was written is on its way, in order, and goes out before the program's end is told: nothing is waited for.
+fn write_all(host: &mut Host, stream: &Resource<OutputStream>, data: Vec<u8>) -> Result<Unit> {
+    let result = put(host, stream, data)?;
+    Ok((streamed(host, result)?,))
+}
+
+pub(super) fn blocking_write(
+    mut cx: Cx<'_>,
+    (stream, data): (Resource<OutputStream>, Vec<u8>),
+) -> Result<Unit> {
+    if data.len() as u64 > BLOCKING_WRITE_MAX {
+        bail!(
+            "a blocking write of {} bytes, {BLOCKING_WRITE_MAX} are the most",
+            data.len()
+        );
+    }
+    write_all(cx.data_mut(), &stream, data)
+}
+
+pub(super) fn blocking_write_zeroes(
+    mut cx: Cx<'_>,
+    (stream, len): (Resource<OutputStream>, u64),
+) -> Result<Unit> {
+    if len > BLOCKING_WRITE_MAX {
+        bail!("a blocking write of {len} zeroes, {BLOCKING_WRITE_MAX} are the most");
+    }
+    write_all(cx.data_mut(), &stream, vec![0; size(len)])
+}
+
+pub(super) fn flush(mut cx: Cx<'_>, (stream,): (Resource<OutputStream>,)) -> Result<Unit> {
+    let host = cx.data_mut();
+    let result = permit(host, &stream)?.map(drop);
+    Ok((streamed(host, result)?,))
+}
+
+pub(super) fn blocking_flush(cx: Cx<'_>, args: (Resource<OutputStream>,)) -> Result<Unit> {
+    flush(cx, args)
+}
+
+pub(super) fn subscribe(cx: Cx<'_>, (stream,): (Resource<OutputStream>,)) -> Result<(Resource<Pollable>,)> {
+    new_child_pollable(cx, Pollable::Output(stream.rep()), &stream)
+}
