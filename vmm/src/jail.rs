@@ -11,6 +11,8 @@ use seccompiler::{
     TargetArch,
 };
 
+use crate::device::sockets::SETTABLE;
+
 /// User and group of a jailed process: nobody, on every distribution.
 const NOBODY: u32 = 65534;
 
@@ -74,6 +76,32 @@ const PLAIN: [i64; 28] = [
     libc::SYS_exit_group,
 ];
 
+/// System calls on sockets, for a program that was granted the network. None makes a socket of the Internet but the
+/// broker's answers and accept4(2).
+const SOCKETS: [i64; 9] = [
+    libc::SYS_bind,
+    libc::SYS_connect,
+    libc::SYS_listen,
+    libc::SYS_accept4,
+    libc::SYS_getsockname,
+    libc::SYS_getpeername,
+    libc::SYS_getsockopt,
+    libc::SYS_recvfrom,
+    libc::SYS_shutdown,
+];
+
+/// System calls on the sockets of the broker and of the HTTP front, which hand over descriptors.
+const HELPERS: [i64; 2] = [libc::SYS_sendto, libc::SYS_recvmsg];
+
+/// What of the process's system calls depends on what the program was granted.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Granted {
+    /// TCP and UDP sockets.
+    pub sockets: bool,
+    /// The HTTP front.
+    pub front: bool,
+}
+
 /// Becomes an unprivileged user who cannot gain privileges. To be called while there is one thread.
 ///
 /// # Errors
@@ -119,11 +147,11 @@ pub fn drop_privileges() -> Result<(), JailError> {
 ///
 /// # Errors
 /// [`JailError`]: then the process must not go on.
-pub fn seal() -> Result<(), JailError> {
-    Ok(seccompiler::apply_filter_all_threads(&filter()?)?)
+pub fn seal(granted: Granted) -> Result<(), JailError> {
+    Ok(seccompiler::apply_filter_all_threads(&filter(granted)?)?)
 }
 
-fn filter() -> Result<BpfProgram, JailError> {
+fn filter(granted: Granted) -> Result<BpfProgram, JailError> {
     let mut rules: BTreeMap<i64, Vec<SeccompRule>> = PLAIN.iter().map(|call| (*call, vec![])).collect();
     let masked = |index, mask: i32, value: i32| {
         let (mask, value) = (u64::from(mask.cast_unsigned()), u64::from(value.cast_unsigned()));
@@ -147,6 +175,18 @@ fn filter() -> Result<BpfProgram, JailError> {
         ioctls.push(SeccompRule::new(vec![equal(1, request)?])?);
     }
     rules.insert(libc::SYS_ioctl, ioctls);
+    if granted.sockets {
+        rules.extend(SOCKETS.iter().map(|call| (*call, vec![])));
+        let mut options = Vec::new();
+        for (level, name) in SETTABLE {
+            let (level, name) = (u64::from(level.cast_unsigned()), u64::from(name.cast_unsigned()));
+            options.push(SeccompRule::new(vec![equal(1, level)?, equal(2, name)?])?);
+        }
+        rules.insert(libc::SYS_setsockopt, options);
+    }
+    if granted.sockets || granted.front {
+        rules.extend(HELPERS.iter().map(|call| (*call, vec![])));
+    }
     // The standard library's debug builds look whether a descriptor is open before they close it.
     rules.insert(
         libc::SYS_fcntl,
@@ -179,6 +219,10 @@ mod tests {
 
     #[test]
     fn the_filter_builds() {
-        assert!(!filter().unwrap().is_empty());
+        let all = Granted {
+            sockets: true,
+            front: true,
+        };
+        assert!(filter(all).unwrap().len() > filter(Granted::default()).unwrap().len());
     }
 }

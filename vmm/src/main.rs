@@ -13,12 +13,14 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use mote_abi::ring::HANDLES_MAX;
 use mote_config::{Exit, Reason, Report, Stats, VERSION, VmmConfig, exit, fd};
 use mote_vmm::device::clock;
 use mote_vmm::device::io_thread::{self, Shared, State};
 use mote_vmm::device::server::Server;
+use mote_vmm::device::sockets::{Grants, Network, Reach};
 use mote_vmm::device::stream::Stream;
-use mote_vmm::jail::{self, JailError};
+use mote_vmm::jail::{self, Granted, JailError};
 use mote_vmm::run::{Times, run};
 use mote_vmm::vm::{Prepared, Program, VmError};
 use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
@@ -113,21 +115,31 @@ fn start(begun: u64, begun_us: u64, report: Option<&mut File>) -> Result<Exit, S
     })?;
     let doorbell = EventFd::new(EFD_CLOEXEC | EFD_NONBLOCK).map_err(VmError::Event)?;
     let (hardware, space) = prepared.split();
+    let mut server = Server::new(streams);
+    let network = network(&config)?;
+    let granted = Granted {
+        sockets: network.broker.is_some(),
+        front: network.front.is_some(),
+    };
+    server.grant(Network::new(network));
     let state = State {
         space,
-        server: Server::new(streams),
+        server,
         stop: None,
         kicker: None,
     };
     let shared = Arc::new(Shared::new(state, doorbell));
     let signals = io_thread::take_signals().map_err(StartError::Thread)?;
     let timeout = config.timeout_ms.map(Duration::from_millis);
+    if granted.sockets || granted.front {
+        allow_descriptors();
+    }
     if config.jail {
         jail::drop_privileges()?;
     }
     io_thread::start(Arc::clone(&shared), signals, timeout).map_err(StartError::Thread)?;
     if config.jail {
-        jail::seal()?;
+        jail::seal(granted)?;
     }
     if let Some(report) = report {
         let _ = report.write_all(Report::Started.to_line().as_bytes());
@@ -151,6 +163,47 @@ fn start(begun: u64, begun_us: u64, report: Option<&mut File>) -> Result<Exit, S
     };
     let name = config.args.first().map_or("program", String::as_str);
     Ok(run(&mut machine, &shared, times, name))
+}
+
+/// What the program may use of the network.
+fn network(config: &VmmConfig) -> Result<Grants, StartError> {
+    let network = &config.network;
+    let reach = if network.sockets {
+        Reach::Everything
+    } else if network.name_lookup {
+        let servers = mote_resolver::Conf::parse(&network.resolv_conf).servers;
+        Reach::Only(
+            servers
+                .iter()
+                .map(|s| (s.ip, mote_resolver::PORT).into())
+                .collect(),
+        )
+    } else {
+        Reach::Nothing
+    };
+    Ok(Grants {
+        reach,
+        broker: network.broker_fd.map(inherited).transpose()?,
+        front: config.front_fd.map(inherited).transpose()?,
+        http: network.http,
+    })
+}
+
+/// Raises the number of descriptors that this process may have to what the guest may have handles, as far as it may.
+fn allow_descriptors() {
+    /// Descriptors that are not the guest's.
+    const OWN: libc::rlim_t = 64;
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: the pointer is valid.
+    if unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) } != 0 {
+        return;
+    }
+    limit.rlim_cur = limit.rlim_cur.max((HANDLES_MAX + OWN).min(limit.rlim_max));
+    // SAFETY: the pointer is valid. A refusal leaves fewer descriptors; what is over them is answered with EMFILE.
+    unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) };
 }
 
 fn config() -> Result<VmmConfig, StartError> {

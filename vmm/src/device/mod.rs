@@ -9,5 +9,6 @@ pub mod objects;
 mod poll;
 pub mod ring;
 pub mod server;
+pub mod sockets;
 pub mod stream;
 mod transfer;

@@ -5,6 +5,7 @@ use std::os::fd::RawFd;
 use mote_abi::ring::{FIRST_PREOPEN, HANDLES_MAX};
 
 use super::answer::Errno;
+use super::sockets::Socket;
 use super::stream::Stream;
 
 /// What a handle stands for.
@@ -12,6 +13,10 @@ use super::stream::Stream;
 pub enum Object {
     /// The program's standard input, output or error: index into [`Objects`]' streams.
     Standard(usize),
+    /// A TCP or UDP socket.
+    Socket(Socket),
+    /// The stream of an HTTP exchange.
+    Stream(Stream),
 }
 
 /// All handles. A handle is an index; those below [`FIRST_PREOPEN`] are given out at start or never.
@@ -44,14 +49,23 @@ impl Objects {
         }
     }
 
+    /// Whether one more object can be given a handle.
+    ///
+    /// # Errors
+    /// EMFILE with [`HANDLES_MAX`] handles.
+    pub fn check_room(&self) -> Result<(), Errno> {
+        if self.live >= HANDLES_MAX {
+            return Err(Errno(libc::EMFILE));
+        }
+        Ok(())
+    }
+
     /// Gives an object a handle.
     ///
     /// # Errors
     /// EMFILE with [`HANDLES_MAX`] handles.
     pub fn insert(&mut self, object: Object) -> Result<u64, Errno> {
-        if self.live >= HANDLES_MAX {
-            return Err(Errno(libc::EMFILE));
-        }
+        self.check_room()?;
         self.live += 1;
         let slot = self.free.pop().unwrap_or_else(|| {
             self.slots.push(None);
@@ -107,6 +121,28 @@ impl Objects {
         self.standard.get_mut(number).ok_or(Errno(libc::EBADF))
     }
 
+    /// The stream that a handle reads from, or with `writing` writes to.
+    ///
+    /// # Errors
+    /// EBADF for a handle that stands for nothing, or is not for that.
+    pub fn stream(&mut self, handle: u64, writing: bool) -> Result<&mut Stream, Errno> {
+        let number = match self.get(handle)? {
+            Object::Standard(number) => *number,
+            Object::Socket(_) | Object::Stream(_) => {
+                return match self.get_mut(handle)? {
+                    Object::Socket(socket) => Ok(&mut socket.stream),
+                    Object::Stream(stream) => Ok(stream),
+                    Object::Standard(_) => Err(Errno(libc::EBADF)),
+                };
+            }
+        };
+        // Standard input is read; output and error are written.
+        if writing == (number == 0) {
+            return Err(Errno(libc::EBADF));
+        }
+        self.standard(number)
+    }
+
     /// The descriptor that poll(2) is to watch for a handle.
     ///
     /// # Errors
@@ -118,6 +154,8 @@ impl Objects {
                 .get(*number)
                 .map(Stream::fd)
                 .ok_or(Errno(libc::EBADF)),
+            Object::Socket(socket) => Ok(socket.stream.fd()),
+            Object::Stream(stream) => Ok(stream.fd()),
         }
     }
 }

@@ -10,6 +10,7 @@ use mote_abi::ring::{SUBMISSIONS, Submission, op};
 use super::answer::{Attempt, Errno, Request, Wait};
 use super::objects::Objects;
 use super::ring::{ProtocolError, Ring};
+use super::sockets::{self, Network};
 use super::stream::{Progress, Stream};
 use super::{poll, transfer};
 use crate::memory::Space;
@@ -27,6 +28,7 @@ struct Parked {
 pub struct Server {
     ring: Ring,
     objects: Objects,
+    network: Network,
     /// In the order of their submission. The ring bounds their number.
     parked: Vec<Parked>,
     /// What the I/O thread was told to poll for.
@@ -63,10 +65,16 @@ impl Server {
         Server {
             ring: Ring::default(),
             objects: Objects::new(streams),
+            network: Network::default(),
             parked: Vec::new(),
             polled: Vec::new(),
             stale: false,
         }
+    }
+
+    /// Lets the program use the network.
+    pub fn grant(&mut self, network: Network) {
+        self.network = network;
     }
 
     /// Serves all that can be served now. Whether the guest has completions to read.
@@ -81,6 +89,10 @@ impl Server {
                 break;
             };
             self.submit(space, submission)?;
+        }
+        // One submission may have taken in what another waits for.
+        if self.network.has_answers() {
+            self.retry(space)?;
         }
         Ok(self.ring.unread(space.memory())? > 0)
     }
@@ -181,18 +193,29 @@ impl Server {
         Ok(match request.submission.op {
             op::READ | op::WRITE => transfer::serve(objects, space, request),
             op::POLL => poll::serve(objects, &request.submission),
+            other if sockets::serves(other) => sockets::serve(&mut self.network, objects, space, request),
             other => return Err(ProtocolError::Operation(other)),
         })
     }
 
     /// Tries again what is parked and ready, and what has become the first of its queue.
     fn retry(&mut self, space: &Space) -> Result<(), ProtocolError> {
+        if self.parked.is_empty() {
+            return Ok(());
+        }
         let ready = poll::ready(self.parked.iter().map(|p| p.wait));
+        let accepting = self
+            .parked
+            .iter()
+            .any(|p| p.request.submission.op == op::ACCEPT && Network::waits_here(&p.request.submission));
+        self.network.receive(accepting);
         let mut blocked: Vec<(u64, Direction)> = Vec::new();
         let mut kept = Vec::new();
         for (mut parked, ready) in std::mem::take(&mut self.parked).into_iter().zip(ready) {
             let place = queue(&parked.request.submission);
             let behind = place.is_some_and(|place| blocked.contains(&place));
+            // What these wait for has been received above.
+            let ready = ready || Network::waits_here(&parked.request.submission);
             if !behind && (ready || parked.wait.is_none()) {
                 match self.attempt(space, &mut parked.request)? {
                     Attempt::Done(result) => {
@@ -212,6 +235,7 @@ impl Server {
 
     fn cancel(&mut self, space: &Space, index: usize) -> Result<(), ProtocolError> {
         let parked = self.parked.remove(index);
+        self.network.forget(&parked.request);
         let result = -i64::from(libc::ECANCELED);
         self.ring
             .answer(space.memory(), parked.request.submission.token, result)

@@ -48,6 +48,16 @@ impl Stream {
         }
     }
 
+    /// Takes over a socket that is non-blocking and shared with nobody.
+    #[must_use]
+    pub fn nonblocking(file: OwnedFd) -> Stream {
+        Stream {
+            file,
+            nonblocking: true,
+            regular: false,
+        }
+    }
+
     /// The descriptor, for poll(2).
     #[must_use]
     pub fn fd(&self) -> RawFd {

@@ -3,7 +3,7 @@
 use mote_abi::ring::{Submission, TRANSFER_MAX, op};
 
 use super::answer::{Attempt, Errno, Request, Wait};
-use super::objects::{Object, Objects};
+use super::objects::Objects;
 use super::stream::Progress;
 use crate::memory::Space;
 
@@ -17,18 +17,10 @@ pub(super) fn serve(objects: &mut Objects, space: &Space, request: &mut Request)
         ..
     } = request.submission;
     let writing = operation == op::WRITE;
-    let number = match objects.get(handle) {
-        Ok(Object::Standard(number)) => *number,
-        Err(errno) => return errno.into(),
-    };
-    // Standard input is read; output and error are written.
-    if writing == (number == 0) {
-        return Errno(libc::EBADF).into();
-    }
     if len > TRANSFER_MAX {
         return Errno(libc::EINVAL).into();
     }
-    let stream = match objects.standard(number) {
+    let stream = match objects.stream(handle, writing) {
         Ok(stream) => stream,
         Err(errno) => return errno.into(),
     };
