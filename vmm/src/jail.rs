@@ -1,11 +1,18 @@
 //! What the process gives up before guest code runs.
 //!
 //! A guest that escapes into this process finds an unprivileged user without capabilities, no way to open, connect,
-//! execute or signal anything, and only the descriptors that the program was granted.
+//! execute or signal anything, and only the descriptors that the program was granted. Where directories were granted,
+//! it finds the user that the program's files belong to, and can open what is beneath them (Landlock).
 
 use std::collections::BTreeMap;
 use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
 
+use landlock::{
+    Access, AccessFs, BitFlags, CompatLevel, Compatible, PathBeneath, Ruleset, RulesetAttr, RulesetCreated,
+    RulesetCreatedAttr, RulesetError, make_bitflags,
+};
+use mote_config::User;
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
     TargetArch,
@@ -25,6 +32,17 @@ pub enum JailError {
     Filter(#[from] seccompiler::BackendError),
     #[error("the seccomp filter cannot be installed: {0}")]
     Install(#[from] seccompiler::Error),
+    #[error("Landlock cannot confine the process to the granted directories: {0}")]
+    Landlock(#[from] RulesetError),
+}
+
+/// What of the host the process keeps.
+#[derive(Debug, Default)]
+pub struct Keep<'a> {
+    /// Directories that were granted, and whether each is read-only.
+    pub directories: Vec<(BorrowedFd<'a>, bool)>,
+    /// Whom files are reached as, if this process is root.
+    pub user: Option<&'a User>,
 }
 
 /// The ioctls that the machine makes. (KVM API 4; `_IO`, `_IOW` and `_IOR` of KVMIO 0xAE)
@@ -100,46 +118,142 @@ pub struct Granted {
     pub sockets: bool,
     /// The HTTP front.
     pub front: bool,
+    /// Directories.
+    pub files: bool,
 }
 
-/// Becomes an unprivileged user who cannot gain privileges. To be called while there is one thread.
+/// System calls that operations on files need besides, once directories are granted.
+const FILES: [i64; 19] = [
+    libc::SYS_openat2,
+    libc::SYS_newfstatat,
+    libc::SYS_preadv,
+    libc::SYS_pwritev,
+    libc::SYS_pwritev2,
+    libc::SYS_lseek,
+    libc::SYS_getdents64,
+    libc::SYS_ftruncate,
+    libc::SYS_fallocate,
+    libc::SYS_fadvise64,
+    libc::SYS_fsync,
+    libc::SYS_fdatasync,
+    libc::SYS_utimensat,
+    libc::SYS_mkdirat,
+    libc::SYS_unlinkat,
+    libc::SYS_renameat,
+    libc::SYS_linkat,
+    libc::SYS_symlinkat,
+    libc::SYS_readlinkat,
+];
+
+fn checked(what: &'static str, result: libc::c_int) -> Result<(), JailError> {
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(JailError::System {
+            what,
+            source: io::Error::last_os_error(),
+        })
+    }
+}
+
+/// Becomes an unprivileged user who cannot gain privileges, and shuts all files away but what is beneath the granted
+/// directories. To be called while there is one thread.
 ///
 /// # Errors
 /// [`JailError`]: then the process must not go on.
-pub fn drop_privileges() -> Result<(), JailError> {
-    let checked = |what, result: libc::c_int| {
-        if result == 0 {
-            Ok(())
-        } else {
-            Err(JailError::System {
-                what,
-                source: io::Error::last_os_error(),
-            })
-        }
-    };
+pub fn drop_privileges(keep: &Keep<'_>) -> Result<(), JailError> {
     // SAFETY: prctl with these constants takes no pointers.
     checked("PR_SET_NO_NEW_PRIVS", unsafe {
         libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     })?;
     // SAFETY: geteuid has no preconditions.
     if unsafe { libc::geteuid() } == 0 {
-        let mut parent_death: libc::c_int = 0;
-        // SAFETY: the pointer is valid for a write of an int.
-        checked("PR_GET_PDEATHSIG", unsafe {
-            libc::prctl(libc::PR_GET_PDEATHSIG, &raw mut parent_death)
-        })?;
-        // SAFETY: an empty list of groups; its pointer is not read.
-        checked("setgroups", unsafe { libc::setgroups(0, std::ptr::null()) })?;
-        // SAFETY: plain numbers. musl changes the ids of all threads.
-        checked("setresgid", unsafe { libc::setresgid(NOBODY, NOBODY, NOBODY) })?;
-        // SAFETY: as above. Leaving uid 0 clears every capability. (capabilities(7))
-        checked("setresuid", unsafe { libc::setresuid(NOBODY, NOBODY, NOBODY) })?;
-        // A change of user or group clears the signal that the parent asked for. (PR_SET_PDEATHSIG(2const))
-        // SAFETY: a plain number.
-        checked("PR_SET_PDEATHSIG", unsafe {
-            libc::prctl(libc::PR_SET_PDEATHSIG, parent_death)
-        })?;
+        let nobody = User {
+            uid: NOBODY,
+            gid: NOBODY,
+            groups: Vec::new(),
+        };
+        // The user is for files alone.
+        let user = keep.user.filter(|_| !keep.directories.is_empty());
+        become_user(user.unwrap_or(&nobody))?;
     }
+    if keep.directories.is_empty() {
+        // Nothing can be opened: the system calls are closed.
+        Ok(())
+    } else {
+        confine(&keep.directories)
+    }
+}
+
+fn become_user(user: &User) -> Result<(), JailError> {
+    let mut parent_death: libc::c_int = 0;
+    // SAFETY: the pointer is valid for a write of an int.
+    checked("PR_GET_PDEATHSIG", unsafe {
+        libc::prctl(libc::PR_GET_PDEATHSIG, &raw mut parent_death)
+    })?;
+    let (uid, gid) = (user.uid, user.gid);
+    // SAFETY: the list is valid for its length. musl changes the ids of all threads.
+    checked("setgroups", unsafe {
+        libc::setgroups(user.groups.len(), user.groups.as_ptr())
+    })?;
+    // SAFETY: plain numbers.
+    checked("setresgid", unsafe { libc::setresgid(gid, gid, gid) })?;
+    // SAFETY: as above. Leaving uid 0 clears every capability. (capabilities(7))
+    checked("setresuid", unsafe { libc::setresuid(uid, uid, uid) })?;
+    if uid == 0 {
+        limit_capabilities()?;
+    }
+    // A change of user or group clears the signal that the parent asked for. (PR_SET_PDEATHSIG(2const))
+    // SAFETY: a plain number.
+    checked("PR_SET_PDEATHSIG", unsafe {
+        libc::prctl(libc::PR_SET_PDEATHSIG, parent_death)
+    })
+}
+
+/// What root keeps to own its files as root does: CAP_DAC_OVERRIDE, CAP_FOWNER and CAP_FSETID. (linux/capability.h)
+const ROOTS: u32 = 1 << 1 | 1 << 3 | 1 << 4;
+
+/// Gives up every capability but [`ROOTS`], as far as this root has them.
+fn limit_capabilities() -> Result<(), JailError> {
+    /// `_LINUX_CAPABILITY_VERSION_3`
+    const VERSION: u32 = 0x2008_0522;
+    let header = [VERSION, 0];
+    // Effective, permitted, inheritable, of capabilities 0 to 31 and then 32 to 63.
+    let mut sets = [[0_u32; 3]; 2];
+    // SAFETY: header and sets are of the layout that the version has.
+    let got = unsafe { libc::syscall(libc::SYS_capget, header.as_ptr(), sets.as_mut_ptr()) };
+    checked("capget", libc::c_int::from(got != 0))?;
+    let kept = sets[0][1] & ROOTS;
+    let sets = [[kept, kept, 0], [0; 3]];
+    // SAFETY: as above.
+    let set = unsafe { libc::syscall(libc::SYS_capset, header.as_ptr(), sets.as_ptr()) };
+    checked("capset", libc::c_int::from(set != 0))
+}
+
+/// What a program does beneath a directory that it may only read.
+const READING: BitFlags<AccessFs> = make_bitflags!(AccessFs::{ReadFile | ReadDir});
+/// What a program does beneath another one. Devices, sockets and FIFOs are not made, nothing is executed.
+const WRITING: BitFlags<AccessFs> = make_bitflags!(AccessFs::{
+    ReadFile | ReadDir | WriteFile | Truncate | RemoveDir | RemoveFile | MakeDir | MakeReg | MakeSym | Refer
+});
+
+/// Opens nothing but what is beneath the directories, as far as the kernel knows Landlock.
+fn confine(directories: &[(BorrowedFd<'_>, bool)]) -> Result<(), JailError> {
+    // Without this right a file cannot be moved to another directory under Landlock. (Linux 5.19) Such a kernel, and
+    // one without Landlock, has the other walls.
+    let movable = Ruleset::default()
+        .set_compatibility(CompatLevel::HardRequirement)
+        .handle_access(AccessFs::Refer);
+    let Ok(rules) = movable else { return Ok(()) };
+    let mut rules: RulesetCreated = rules
+        .set_compatibility(CompatLevel::BestEffort)
+        .handle_access(AccessFs::from_all(landlock::ABI::V6))?
+        .create()?;
+    for (directory, read_only) in directories {
+        let access = if *read_only { READING } else { WRITING };
+        rules = rules.add_rule(PathBeneath::new(directory.as_fd(), access))?;
+    }
+    rules.restrict_self()?;
     Ok(())
 }
 
@@ -188,13 +302,19 @@ fn filter(granted: Granted) -> Result<BpfProgram, JailError> {
         rules.extend(HELPERS.iter().map(|call| (*call, vec![])));
     }
     // The standard library's debug builds look whether a descriptor is open before they close it.
-    rules.insert(
-        libc::SYS_fcntl,
-        vec![SeccompRule::new(vec![equal(
+    let mut fcntls = vec![libc::F_GETFD];
+    if granted.files {
+        rules.extend(FILES.iter().map(|call| (*call, vec![])));
+        fcntls.push(libc::F_SETFL);
+    }
+    let mut fcntl = Vec::new();
+    for command in fcntls {
+        fcntl.push(SeccompRule::new(vec![equal(
             1,
-            u64::from(libc::F_GETFD.cast_unsigned()),
-        )?])?],
-    );
+            u64::from(command.cast_unsigned()),
+        )?])?);
+    }
+    rules.insert(libc::SYS_fcntl, fcntl);
     // A thread may interrupt another of this process by the one harmless signal, or abort itself.
     let process = u64::from(std::process::id());
     let kick = vec![
@@ -214,15 +334,4 @@ fn filter(granted: Granted) -> Result<BpfProgram, JailError> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_filter_builds() {
-        let all = Granted {
-            sockets: true,
-            front: true,
-        };
-        assert!(filter(all).unwrap().len() > filter(Granted::default()).unwrap().len());
-    }
-}
+mod tests;

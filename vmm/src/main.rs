@@ -8,7 +8,7 @@ mod bare;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::mem::ManuallyDrop;
-use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, FromRawFd, OwnedFd, RawFd};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,11 +16,12 @@ use std::time::Duration;
 use mote_abi::ring::HANDLES_MAX;
 use mote_config::{Exit, Reason, Report, Stats, VERSION, VmmConfig, exit, fd};
 use mote_vmm::device::clock;
+use mote_vmm::device::files::Directory;
 use mote_vmm::device::io_thread::{self, Shared, State};
 use mote_vmm::device::server::Server;
 use mote_vmm::device::sockets::{Grants, Network, Reach};
 use mote_vmm::device::stream::Stream;
-use mote_vmm::jail::{self, Granted, JailError};
+use mote_vmm::jail::{self, Granted, JailError, Keep};
 use mote_vmm::run::{Times, run};
 use mote_vmm::vm::{Prepared, Program, VmError};
 use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
@@ -45,6 +46,8 @@ enum StartError {
     ConfigVersion(u32),
     #[error("descriptor {0} is not open; mote-vmm is started by `mote` or the shim")]
     Descriptor(RawFd),
+    #[error("{0} directories are granted, {HANDLES_MAX} handles are supported")]
+    Directories(usize),
     #[error("cannot take over signals or start a thread: {0}")]
     Thread(#[source] io::Error),
     #[error("cannot enter the jail: {0}")]
@@ -103,6 +106,11 @@ fn start(begun: u64, begun_us: u64, report: Option<&mut File>) -> Result<Exit, S
         .map(|(i, s)| u64::from(s.is_terminal()) << i)
         .sum();
 
+    let mut directories = Vec::new();
+    for preopen in &config.preopens {
+        directories.push((inherited(preopen.fd)?, preopen.read_only));
+    }
+
     let prepared = Prepared::program(&Program {
         code: &code,
         args: &config.args,
@@ -120,8 +128,24 @@ fn start(begun: u64, begun_us: u64, report: Option<&mut File>) -> Result<Exit, S
     let granted = Granted {
         sockets: network.broker.is_some(),
         front: network.front.is_some(),
+        files: !directories.is_empty(),
     };
     server.grant(Network::new(network));
+    let signals = io_thread::take_signals().map_err(StartError::Thread)?;
+    let timeout = config.timeout_ms.map(Duration::from_millis);
+    if granted.sockets || granted.front || granted.files {
+        allow_descriptors();
+    }
+    if config.jail {
+        jail::drop_privileges(&Keep {
+            directories: directories.iter().map(|(fd, ro)| (fd.as_fd(), *ro)).collect(),
+            user: config.user.as_ref(),
+        })?;
+    }
+    for (fd, read_only) in directories {
+        let preopened = server.preopen(Directory::preopened(fd, read_only));
+        preopened.map_err(|_| StartError::Directories(config.preopens.len()))?;
+    }
     let state = State {
         space,
         server,
@@ -129,14 +153,6 @@ fn start(begun: u64, begun_us: u64, report: Option<&mut File>) -> Result<Exit, S
         kicker: None,
     };
     let shared = Arc::new(Shared::new(state, doorbell));
-    let signals = io_thread::take_signals().map_err(StartError::Thread)?;
-    let timeout = config.timeout_ms.map(Duration::from_millis);
-    if granted.sockets || granted.front {
-        allow_descriptors();
-    }
-    if config.jail {
-        jail::drop_privileges()?;
-    }
     io_thread::start(Arc::clone(&shared), signals, timeout).map_err(StartError::Thread)?;
     if config.jail {
         jail::seal(granted)?;

@@ -2,8 +2,10 @@
 
 pub mod answer;
 pub mod clock;
+pub mod files;
 #[cfg(test)]
 pub(crate) mod fixture;
+mod guest_data;
 pub mod io_thread;
 pub mod objects;
 mod poll;

@@ -1,10 +1,11 @@
 //! The handles of the guest and what they stand for.
 
-use std::os::fd::RawFd;
+use std::os::fd::{AsRawFd, RawFd};
 
 use mote_abi::ring::{FIRST_PREOPEN, HANDLES_MAX};
 
 use super::answer::Errno;
+use super::files::{Directory, OpenFile};
 use super::sockets::Socket;
 use super::stream::Stream;
 
@@ -17,6 +18,9 @@ pub enum Object {
     Socket(Socket),
     /// The stream of an HTTP exchange.
     Stream(Stream),
+    Directory(Directory),
+    /// A file that is no directory.
+    File(OpenFile),
 }
 
 /// All handles. A handle is an index; those below [`FIRST_PREOPEN`] are given out at start or never.
@@ -128,11 +132,11 @@ impl Objects {
     pub fn stream(&mut self, handle: u64, writing: bool) -> Result<&mut Stream, Errno> {
         let number = match self.get(handle)? {
             Object::Standard(number) => *number,
-            Object::Socket(_) | Object::Stream(_) => {
+            _ => {
                 return match self.get_mut(handle)? {
                     Object::Socket(socket) => Ok(&mut socket.stream),
                     Object::Stream(stream) => Ok(stream),
-                    Object::Standard(_) => Err(Errno(libc::EBADF)),
+                    Object::Standard(_) | Object::Directory(_) | Object::File(_) => Err(Errno(libc::EBADF)),
                 };
             }
         };
@@ -156,6 +160,8 @@ impl Objects {
                 .ok_or(Errno(libc::EBADF)),
             Object::Socket(socket) => Ok(socket.stream.fd()),
             Object::Stream(stream) => Ok(stream.fd()),
+            Object::Directory(directory) => Ok(directory.fd().as_raw_fd()),
+            Object::File(file) => Ok(file.fd().as_raw_fd()),
         }
     }
 }

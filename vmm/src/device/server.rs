@@ -8,11 +8,12 @@ use std::os::fd::RawFd;
 use mote_abi::ring::{SUBMISSIONS, Submission, op};
 
 use super::answer::{Attempt, Errno, Request, Wait};
-use super::objects::Objects;
+use super::files::Directory;
+use super::objects::{Object, Objects};
 use super::ring::{ProtocolError, Ring};
 use super::sockets::{self, Network};
 use super::stream::{Progress, Stream};
-use super::{poll, transfer};
+use super::{files, poll, transfer};
 use crate::memory::Space;
 
 /// A submission that could not be finished yet.
@@ -75,6 +76,15 @@ impl Server {
     /// Lets the program use the network.
     pub fn grant(&mut self, network: Network) {
         self.network = network;
+    }
+
+    /// Grants a directory. To be called before the guest runs: the first gets [`mote_abi::ring::FIRST_PREOPEN`], the
+    /// others follow.
+    ///
+    /// # Errors
+    /// EMFILE if there are more than handles.
+    pub fn preopen(&mut self, directory: Directory) -> Result<u64, Errno> {
+        self.objects.insert(Object::Directory(directory))
     }
 
     /// Serves all that can be served now. Whether the guest has completions to read.
@@ -194,7 +204,10 @@ impl Server {
             op::READ | op::WRITE => transfer::serve(objects, space, request),
             op::POLL => poll::serve(objects, &request.submission),
             other if sockets::serves(other) => sockets::serve(&mut self.network, objects, space, request),
-            other => return Err(ProtocolError::Operation(other)),
+            other => match files::serve(objects, space, request) {
+                Some(attempt) => attempt,
+                None => return Err(ProtocolError::Operation(other)),
+            },
         })
     }
 
