@@ -48,9 +48,12 @@ pub(crate) struct Run {
     /// Sets a variable of the program's environment; without =VALUE it is taken from this environment.
     #[arg(long = "env", value_name = "NAME[=VALUE]")]
     pub(crate) env: Vec<String>,
-    /// Grants a folder of the host to the program.
-    #[arg(long = "dir", value_name = "HOST[::GUEST]")]
-    pub(crate) dirs: Vec<String>,
+    /// Grants a folder of the host to the program, which sees it as GUEST.
+    #[arg(long = "dir", value_name = "HOST[::GUEST]", value_parser = options::Dir::writable)]
+    pub(crate) dirs: Vec<options::Dir>,
+    /// Grants a folder of the host that the program may only read.
+    #[arg(long = "dir-ro", value_name = "HOST[::GUEST]", value_parser = options::Dir::read_only)]
+    pub(crate) dirs_ro: Vec<options::Dir>,
     /// Most memory that the program and its runtime may use: 512MiB, 512Mi, 1G, or bytes.
     #[arg(long, value_name = "SIZE", value_parser = options::size)]
     pub(crate) memory: Option<u64>,

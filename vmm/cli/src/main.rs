@@ -4,6 +4,7 @@ mod args;
 mod cache;
 mod compile;
 mod doctor;
+mod folders;
 mod options;
 mod progress;
 mod run;

@@ -80,6 +80,40 @@ impl FromStr for Wasm {
     }
 }
 
+/// A folder that is granted: `HOST` or `HOST::GUEST`, as the wasmtime command takes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Dir {
+    pub(crate) host: String,
+    pub(crate) guest: String,
+    pub(crate) read_only: bool,
+}
+
+impl Dir {
+    pub(crate) fn writable(text: &str) -> Result<Dir, String> {
+        Dir::parse(text, false)
+    }
+
+    pub(crate) fn read_only(text: &str) -> Result<Dir, String> {
+        Dir::parse(text, true)
+    }
+
+    fn parse(text: &str, read_only: bool) -> Result<Dir, String> {
+        let (host, guest) = text.split_once("::").unwrap_or((text, text));
+        if host.is_empty() {
+            return Err("a folder of the host comes first: HOST[::GUEST]".into());
+        }
+        // The wasmtime command passes over what comes third. Somebody who writes it means something.
+        if guest.contains("::") {
+            return Err("expected HOST or HOST::GUEST; --dir-ro grants a folder for reading only".into());
+        }
+        Ok(Dir {
+            host: host.into(),
+            guest: guest.into(),
+            read_only,
+        })
+    }
+}
+
 /// The memory limit as it goes to the VM.
 pub(crate) fn memory_limit(bytes: u64) -> Result<u64, String> {
     if bytes < LEAST_MEMORY {
@@ -145,6 +179,24 @@ mod tests {
         assert_eq!(time("1.5m"), Ok(Duration::from_secs(90)));
         for text in ["", "s", "1d2", "-1s", "1..s"] {
             assert!(time(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn folders() {
+        let dir = |host: &str, guest: &str, read_only| {
+            Ok(Dir {
+                host: host.into(),
+                guest: guest.into(),
+                read_only,
+            })
+        };
+        assert_eq!(Dir::writable("."), dir(".", ".", false));
+        assert_eq!(Dir::writable("/a:b"), dir("/a:b", "/a:b", false));
+        assert_eq!(Dir::writable("/tmp/x::/"), dir("/tmp/x", "/", false));
+        assert_eq!(Dir::read_only("a::b"), dir("a", "b", true));
+        for text in ["", "::a", "a::b::ro"] {
+            assert!(Dir::writable(text).is_err(), "{text}");
         }
     }
 

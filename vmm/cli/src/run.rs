@@ -8,11 +8,11 @@ use std::{
 };
 
 use anyhow::{Context, bail};
-use mote_config::{Reason, VmmConfig};
+use mote_config::{Preopen, Reason, VmmConfig};
 use mote_launch::{Launch, Node};
 
 use crate::{
-    args, compile,
+    args, compile, folders,
     options::{self, Wasm},
     signals::Held,
     stats,
@@ -21,6 +21,8 @@ use crate::{
 /// Runs a program and ends as it does.
 pub(crate) fn run(args: &args::Run) -> anyhow::Result<ExitCode> {
     let (path, config) = configure(args)?;
+    let folders = args.dirs.iter().chain(&args.dirs_ro).map(folders::open);
+    let folders = folders.collect::<anyhow::Result<Vec<_>>>()?;
     let node = Node::discover()?;
     let asked = Instant::now();
     let program = compile::program(&node, &path)?;
@@ -32,9 +34,11 @@ pub(crate) fn run(args: &args::Run) -> anyhow::Result<ExitCode> {
         asked_at_us: monotonic_us(),
         ..config
     };
-    let vmm = Launch::new(&node, &config, program.code.as_fd(), &name)
-        .die_with_parent(true)
-        .spawn()?;
+    let mut launch = Launch::new(&node, &config, program.code.as_fd(), &name).die_with_parent(true);
+    for folder in folders {
+        launch = launch.preopen(folder);
+    }
+    let vmm = launch.spawn()?;
     held.forward(vmm.killer());
     let (exit, told) = vmm.wait_told()?;
 
@@ -52,11 +56,6 @@ pub(crate) fn run(args: &args::Run) -> anyhow::Result<ExitCode> {
 
 /// The file, and all that the VM needs to know about the run.
 fn configure(args: &args::Run) -> anyhow::Result<(PathBuf, VmmConfig)> {
-    if let Some(dir) = args.dirs.first() {
-        bail!(
-            "--dir {dir}: files are not there yet; the program can have arguments, variables and its standard streams"
-        );
-    }
     let mut memory = args.memory;
     let mut timeout = args.timeout;
     for option in &args.wasm {
@@ -89,14 +88,24 @@ fn configure(args: &args::Run) -> anyhow::Result<(PathBuf, VmmConfig)> {
     for variable in &args.env {
         env.push(options::variable(variable, |name| std::env::var(name).ok()).map_err(anyhow::Error::msg)?);
     }
+    let preopens: Vec<Preopen> = args
+        .dirs
+        .iter()
+        .chain(&args.dirs_ro)
+        .map(|dir| Preopen {
+            guest: dir.guest.clone(),
+            read_only: dir.read_only,
+            fd: 0,
+        })
+        .collect();
     let config = VmmConfig {
         version: mote_config::VERSION,
         args: program_args,
         env,
         memory_limit: options::memory_limit(memory.unwrap_or(options::DEFAULT_MEMORY))
             .map_err(anyhow::Error::msg)?,
-        preopens: Vec::new(),
-        user: None,
+        user: (!preopens.is_empty()).then(folders::caller).transpose()?,
+        preopens,
         network: mote_config::Network::default(),
         front_fd: None,
         log_prefix: false,
@@ -149,9 +158,19 @@ mod tests {
     }
 
     #[test]
+    fn folders_are_the_callers() {
+        let (_, config) = configured(&["--dir-ro", "/b", "--dir", "/tmp::/a", "a.wasm"]).unwrap();
+        let granted: Vec<_> = config
+            .preopens
+            .iter()
+            .map(|p| (p.guest.as_str(), p.read_only))
+            .collect();
+        assert_eq!(granted, [("/a", false), ("/b", true)]);
+        assert!(config.user.is_some());
+    }
+
+    #[test]
     fn what_cannot_be_had_is_refused() {
-        let text = configured(&["--dir", "/tmp", "a.wasm"]).unwrap_err().to_string();
-        assert!(text.starts_with("--dir /tmp: files are not there yet"), "{text}");
         assert!(configured(&["--memory", "1", "a.wasm"]).is_err());
     }
 }

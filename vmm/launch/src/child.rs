@@ -16,9 +16,6 @@ use std::{
     sync::atomic::{AtomicI32, Ordering},
 };
 
-/// First number to which sources are moved, so that they are out of the way of every target.
-const ASIDE: RawFd = 128;
-
 /// What to start, and how.
 pub(crate) struct Command<'a> {
     program: CString,
@@ -83,7 +80,7 @@ impl<'a> Command<'a> {
 
     /// The child has `fd` as descriptor `target`. Targets above 2 must follow each other from 3 on.
     pub(crate) fn fd(&mut self, fd: BorrowedFd<'a>, target: RawFd) -> &mut Self {
-        debug_assert!((0..ASIDE).contains(&target));
+        debug_assert!(target >= 0);
         self.fds.push((fd, target));
         self
     }
@@ -135,8 +132,10 @@ impl Spawn<'_> {
     pub(crate) fn spawn(&self) -> Result<Child, StartError> {
         let command = self.command;
         let mut aside = Vec::with_capacity(self.fds.len());
+        // Out of the way of every target.
+        let first = self.fds.iter().map(|&(_, target)| target + 1).max().unwrap_or(0);
         for (fd, target) in &self.fds {
-            aside.push((step("duplicating a descriptor", dup_aside(*fd))?, *target));
+            aside.push((step("duplicating a descriptor", dup_aside(*fd, first))?, *target));
         }
         let fds: Vec<(RawFd, RawFd)> = aside
             .iter()
@@ -202,9 +201,9 @@ fn reap(pid: libc::pid_t) {
     {}
 }
 
-fn dup_aside(fd: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+fn dup_aside(fd: BorrowedFd<'_>, first: RawFd) -> io::Result<OwnedFd> {
     // SAFETY: takes no pointers.
-    let new = unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_DUPFD_CLOEXEC, ASIDE) };
+    let new = unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_DUPFD_CLOEXEC, first) };
     if new < 0 {
         return Err(io::Error::last_os_error());
     }

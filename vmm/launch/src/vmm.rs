@@ -28,6 +28,7 @@ pub struct Launch<'a> {
     stdio: [Option<OwnedFd>; 3],
     broker: Option<OwnedFd>,
     front: Option<OwnedFd>,
+    preopens: Vec<OwnedFd>,
     cgroup_procs: Vec<PathBuf>,
     new_session: bool,
     die_with_parent: bool,
@@ -52,6 +53,7 @@ impl<'a> Launch<'a> {
             stdio: [None, None, None],
             broker: None,
             front: None,
+            preopens: Vec::new(),
             cgroup_procs: Vec::new(),
             new_session: false,
             die_with_parent: false,
@@ -93,6 +95,13 @@ impl<'a> Launch<'a> {
         self
     }
 
+    /// The open directory (O_PATH is enough) of the next of the configuration's preopens: once for each, in order.
+    #[must_use]
+    pub fn preopen(mut self, fd: impl Into<OwnedFd>) -> Self {
+        self.preopens.push(fd.into());
+        self
+    }
+
     /// A `cgroup.procs` file that the process writes itself into before it becomes `mote-vmm`; once for each
     /// hierarchy of cgroup v1.
     #[must_use]
@@ -123,7 +132,10 @@ impl<'a> Launch<'a> {
     pub fn spawn(self) -> Result<Vmm, Error> {
         let path = self.node.vmm()?;
         let kvm = self.node.open_kvm()?;
-        let (config, grants) = self.grants();
+        let (config, grants) = self.grants().map_err(|cause| LaunchError::Prepare {
+            what: "the granted directories",
+            cause,
+        })?;
         let config = sealed_memfd(&config.to_json()).map_err(|cause| LaunchError::Prepare {
             what: "the configuration",
             cause,
@@ -182,7 +194,7 @@ impl<'a> Launch<'a> {
 
 impl Launch<'_> {
     /// The configuration with the numbers of the granted descriptors, and these.
-    fn grants(&self) -> (VmmConfig, Vec<(RawFd, BorrowedFd<'_>)>) {
+    fn grants(&self) -> io::Result<(VmmConfig, Vec<(RawFd, BorrowedFd<'_>)>)> {
         let mut config = self.config.clone();
         let mut grants = Vec::new();
         let mut next = fd::FIRST_GRANT..;
@@ -196,7 +208,16 @@ impl Launch<'_> {
                 Some(number)
             });
         }
-        (config, grants)
+        let (named, open) = (config.preopens.len(), self.preopens.len());
+        if named != open {
+            let text = format!("the configuration names {named}, {open} are open");
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+        }
+        for (preopen, (number, fd)) in config.preopens.iter_mut().zip(next.zip(&self.preopens)) {
+            preopen.fd = number;
+            grants.push((number, fd.as_fd()));
+        }
+        Ok((config, grants))
     }
 }
 

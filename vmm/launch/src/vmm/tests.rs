@@ -42,6 +42,40 @@ fn descriptors_stand_where_the_contract_says() {
 }
 
 #[test]
+fn granted_directories_follow_in_order() {
+    let temp = tempfile::tempdir().unwrap();
+    let path = temp.path().join("mote-vmm");
+    let script =
+        "#!/bin/sh\nread config <&3; echo \"$config\"; for n in 7 8; do readlink /proc/$$/fd/$n; done\n";
+    std::fs::write(&path, script).unwrap();
+    std::fs::set_permissions(&path, Permissions::from_mode(0o755)).unwrap();
+    let node = Node::new(temp.path(), temp.path().join("cache"), Limits::default()).unwrap();
+    let code = File::open("/dev/null").unwrap();
+    let mut config = config();
+    for guest in ["/a", "/b"] {
+        config.preopens.push(mote_config::Preopen {
+            guest: guest.into(),
+            read_only: false,
+            fd: 0,
+        });
+    }
+    let launch = || Launch::new(&node, &config, code.as_fd(), "test");
+    let (mut read, write) = io::pipe().unwrap();
+    let (one, two) = (File::open("/").unwrap(), File::open("/usr").unwrap());
+    let vmm = launch().stdout(write).preopen(one).preopen(two).spawn().unwrap();
+    let mut text = String::new();
+    read.read_to_string(&mut text).unwrap();
+    vmm.wait().unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    let told = VmmConfig::from_json(lines[0].as_bytes()).unwrap();
+    let numbers: Vec<i32> = told.preopens.iter().map(|p| p.fd).collect();
+    assert_eq!(numbers, [7, 8]);
+    assert_eq!(lines[1..], ["/", "/usr"]);
+    let error = launch().spawn().unwrap_err().to_string();
+    assert!(error.contains("names 2, 0 are open"), "{error}");
+}
+
+#[test]
 fn report_and_status_are_merged() {
     let report = Report::Exited(Exit {
         code: 42,
