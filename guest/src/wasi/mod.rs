@@ -1,6 +1,7 @@
 //! WASI, once: the services in [`Host`], with 0.1 and 0.2 as two faces of them.
 
 pub(crate) mod errno;
+pub(crate) mod files;
 pub(crate) mod p1;
 pub(crate) mod p2;
 mod stdio;
@@ -17,6 +18,8 @@ use crate::entry::fail;
 use crate::runtime::size;
 use crate::vm::entropy::Entropy;
 use crate::vm::ring::Ring;
+use files::Files;
+use p1::Fds;
 pub(crate) use stdio::Stdio;
 
 /// All that a program can reach.
@@ -33,8 +36,9 @@ pub(crate) struct Host {
     pub(crate) grants: u32,
     pub(crate) ring: Ring,
     pub(crate) stdio: Stdio,
-    /// Which of the standard descriptors of WASI 0.1 are open.
-    pub(crate) open: [bool; 3],
+    pub(crate) files: Files,
+    /// Descriptors of WASI 0.1.
+    pub(crate) fds: Fds,
     pub(crate) entropy: Entropy,
     /// State of the insecure generator; 0 until it is seeded.
     pub(crate) insecure: u64,
@@ -60,16 +64,20 @@ impl Host {
             at: ARGS,
             end: ARGS + boot.args_len,
         };
+        let args = (0..boot.argc).map(|_| block.next()).collect();
+        let env = (0..boot.envc).map(|_| block.next()).collect();
+        let preopens: Vec<_> = (0..boot.preopenc).map(|_| block.next()).collect();
         Host {
-            args: (0..boot.argc).map(|_| block.next()).collect(),
-            env: (0..boot.envc).map(|_| block.next()).collect(),
-            preopens: (0..boot.preopenc).map(|_| block.next()).collect(),
+            args,
+            env,
+            fds: Fds::new(&preopens, boot.grants),
+            preopens,
             resolv_conf: block.next(),
             hosts: block.next(),
             grants: boot.grants,
             ring: Ring::new(),
             stdio: Stdio::new(boot.terminals),
-            open: [true; 3],
+            files: Files::default(),
             entropy: Entropy::new(boot),
             insecure: 0,
             table: ResourceTable::new(),
@@ -78,6 +86,7 @@ impl Host {
 
     /// Waits until all output is written.
     pub(crate) fn flush(&mut self) {
+        self.files.flush(&mut self.ring);
         self.stdio.flush(&mut self.ring);
     }
 

@@ -21,10 +21,10 @@ fn put_strings(caller: &mut Caller<'_, Host>, env: bool, pointers: u32, buffer: 
     let list = if env { &host.env } else { &host.args };
     let (mut slot, mut at) = (pointers, buffer);
     for text in list {
-        memory::write(memory, slot, &at.to_le_bytes())?;
-        memory::write(memory, at, text.as_bytes())?;
+        memory::write_u32(memory, slot, at)?;
+        memory::write(memory, at, 1, text.as_bytes())?;
         at = at.wrapping_add(length(text.len())?);
-        memory::write(memory, at, &[0])?;
+        memory::write(memory, at, 1, &[0])?;
         at = at.wrapping_add(1);
         slot = slot.wrapping_add(4);
     }
@@ -35,8 +35,8 @@ fn put_sizes(caller: &mut Caller<'_, Host>, env: bool, count: u32, size: u32) ->
     let (memory, host) = memory::split(caller)?;
     let list = if env { &host.env } else { &host.args };
     let bytes: usize = list.iter().map(|text| text.len() + 1).sum();
-    memory::write(memory, count, &length(list.len())?.to_le_bytes())?;
-    memory::write(memory, size, &length(bytes)?.to_le_bytes())
+    memory::write_u32(memory, count, length(list.len())?)?;
+    memory::write_u32(memory, size, length(bytes)?)
 }
 
 pub(super) fn args_get(caller: &mut Caller<'_, Host>, argv: u32, buffer: u32) -> Answer {
@@ -66,7 +66,7 @@ pub(super) fn now(id: u32) -> Option<u64> {
 
 pub(super) fn clock_res_get(caller: &mut Caller<'_, Host>, id: u32, out: u32) -> Answer {
     match id {
-        REALTIME | MONOTONIC => memory::write(memory::split(caller)?.0, out, &1_u64.to_le_bytes()),
+        REALTIME | MONOTONIC => memory::write_u64(memory::split(caller)?.0, out, 1),
         2 | 3 => fail(errno::BADF),
         _ => fail(errno::INVAL),
     }
@@ -74,7 +74,7 @@ pub(super) fn clock_res_get(caller: &mut Caller<'_, Host>, id: u32, out: u32) ->
 
 pub(super) fn clock_time_get(caller: &mut Caller<'_, Host>, id: u32, _precision: u64, out: u32) -> Answer {
     match now(id) {
-        Some(time) => memory::write(memory::split(caller)?.0, out, &time.to_le_bytes()),
+        Some(time) => memory::write_u64(memory::split(caller)?.0, out, time),
         None if id <= 3 => fail(errno::BADF),
         None => fail(errno::INVAL),
     }

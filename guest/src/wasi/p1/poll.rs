@@ -1,12 +1,15 @@
-//! `poll_oneoff`: sleeping, and waiting for standard input.
+//! `poll_oneoff`: sleeping, and waiting for descriptors.
+
+use alloc::vec::Vec;
 
 use wasmtime::Caller;
 
-use super::{Answer, errno, fail, memory, misc};
+use super::fds::Fd;
+use super::{Answer, Failure, errno, fail, memory, misc};
 use crate::vm::clock;
-use crate::wasi::Host;
+use crate::wasi::{Host, files};
 
-/// Sizes of `subscription` and `event`. (witx)
+/// Sizes of `subscription` and `event`, which are aligned to 8. (witx)
 const SUBSCRIPTION: u32 = 48;
 const EVENT: u32 = 32;
 
@@ -18,6 +21,9 @@ const FD_WRITE: u8 = 2;
 /// `subclockflags`: the timeout is a point in time.
 const ABSTIME: u16 = 1;
 
+/// `eventrwflags`: the other side has gone, or the file ends.
+const HANGUP: u8 = 1;
+
 struct Subscription {
     userdata: [u8; 8],
     kind: u8,
@@ -28,14 +34,17 @@ enum What {
     /// Until CLOCK_MONOTONIC.
     Deadline(u64),
     Input,
-    /// Ready, or an error, at once.
-    Now(i32),
+    Output(u32),
+    /// A file, which is ready at once. Whether it is to be read at its end.
+    File {
+        ended: bool,
+    },
 }
 
-fn parse(memory: &[u8], at: u32, host: &Host) -> Result<Subscription, super::Failure> {
+fn parse(memory: &[u8], at: u32, host: &mut Host) -> Result<Subscription, Failure> {
     // struct subscription: userdata u64, tag u8 at 8, then at 16 the clock (id u32, timeout u64 at 24, precision u64
     // at 32, flags u16 at 40) or the descriptor u32.
-    let raw: [u8; SUBSCRIPTION as usize] = memory::read(memory, at)?;
+    let raw: [u8; SUBSCRIPTION as usize] = memory::read(memory, at, 8)?;
     let u32_at = |o: usize| u32::from_le_bytes([raw[o], raw[o + 1], raw[o + 2], raw[o + 3]]);
     let u64_at = |o: usize| u64::from(u32_at(o)) | u64::from(u32_at(o + 4)) << 32;
     let userdata = core::array::from_fn(|i| raw[i]);
@@ -43,26 +52,30 @@ fn parse(memory: &[u8], at: u32, host: &Host) -> Result<Subscription, super::Fai
     let what = match kind {
         CLOCK => {
             let (id, timeout) = (u32_at(16), u64_at(24));
-            let absolute = u16::from_le_bytes([raw[40], raw[41]]) & ABSTIME != 0;
-            match misc::now(id) {
-                None => What::Now(errno::INVAL),
-                Some(now) => {
-                    let left = if absolute {
-                        timeout.saturating_sub(now)
-                    } else {
-                        timeout
-                    };
-                    What::Deadline(clock::monotonic_ns().saturating_add(left))
+            let flags = u16::from_le_bytes([raw[40], raw[41]]);
+            let Some(now) = misc::now(id).filter(|_| flags & !ABSTIME == 0) else {
+                return Err(Failure::Errno(errno::INVAL));
+            };
+            let left = if flags == ABSTIME {
+                timeout.saturating_sub(now)
+            } else {
+                timeout
+            };
+            What::Deadline(clock::monotonic_ns().saturating_add(left))
+        }
+        FD_READ | FD_WRITE => match (host.fds.get(u32_at(16))?, kind) {
+            (Fd::Stdio(0), FD_READ) => What::Input,
+            (Fd::Stdio(number @ (1 | 2)), FD_WRITE) => What::Output(*number),
+            (Fd::File(file), FD_READ) => {
+                let size = files::stat(&mut host.ring, file.target.handle)?.size;
+                What::File {
+                    ended: size <= file.position,
                 }
             }
-        }
-        FD_READ | FD_WRITE => match u32_at(16) {
-            fd if !host.open.get(fd as usize).copied().unwrap_or(false) => What::Now(errno::BADF),
-            0 if kind == FD_READ => What::Input,
-            1 | 2 if kind == FD_WRITE => What::Now(errno::SUCCESS),
-            _ => What::Now(errno::BADF),
+            (Fd::File(_), FD_WRITE) => What::File { ended: false },
+            _ => return Err(Failure::Errno(errno::BADF)),
         },
-        _ => return Err(super::Failure::Errno(errno::INVAL)),
+        _ => return Err(Failure::Errno(errno::INVAL)),
     };
     Ok(Subscription { userdata, kind, what })
 }
@@ -79,14 +92,10 @@ pub(super) fn poll_oneoff(
     }
     let (memory, host) = memory::split(caller)?;
     // Checked before anything is reserved for them.
-    memory::bytes(
-        memory,
-        subs,
-        count
-            .checked_mul(SUBSCRIPTION)
-            .ok_or(super::Failure::Errno(errno::FAULT))?,
-    )?;
-    let mut list = alloc::vec::Vec::with_capacity(count as usize);
+    let len = |each: u32| count.checked_mul(each).ok_or(Failure::Errno(errno::OVERFLOW));
+    memory::bytes(memory, subs, len(SUBSCRIPTION)?)?;
+    memory::bytes(memory, events, len(EVENT)?)?;
+    let mut list = Vec::with_capacity(count as usize);
     for i in 0..count {
         list.push(parse(memory, subs + i * SUBSCRIPTION, host)?);
     }
@@ -95,24 +104,27 @@ pub(super) fn poll_oneoff(
         let now = clock::monotonic_ns();
         let mut deadline = u64::MAX;
         for sub in &list {
-            let (ready, error) = match sub.what {
+            let mut flags = 0;
+            let ready = match sub.what {
                 What::Deadline(at) => {
                     deadline = deadline.min(at);
-                    (now >= at, errno::SUCCESS)
+                    now >= at
                 }
-                What::Input => (host.stdio.input.readable(&mut host.ring), errno::SUCCESS),
-                What::Now(error) => (true, error),
+                What::Input => host.stdio.input.readable(&mut host.ring),
+                What::Output(number) => host.stdio.output(number).writable(&mut host.ring),
+                What::File { ended } => {
+                    flags = if ended { HANGUP } else { 0 };
+                    true
+                }
             };
             if ready {
                 // struct event: userdata u64, error u16 at 8, type u8 at 10, nbytes u64 at 16, flags u16 at 24.
                 let mut event = [0; EVENT as usize];
                 event[..8].copy_from_slice(&sub.userdata);
-                event[8..10].copy_from_slice(&error.to_le_bytes()[..2]);
                 event[10] = sub.kind;
-                if sub.kind != CLOCK && error == errno::SUCCESS {
-                    event[16..24].copy_from_slice(&1_u64.to_le_bytes());
-                }
-                memory::write(memory, events.wrapping_add(written * EVENT), &event)?;
+                event[16] = u8::from(sub.kind != CLOCK);
+                event[24] = flags;
+                memory::write(memory, events + written * EVENT, 8, &event)?;
                 written += 1;
             }
         }
@@ -120,5 +132,6 @@ pub(super) fn poll_oneoff(
             host.ring.wait(deadline);
         }
     }
-    memory::write(memory, out, &written.to_le_bytes())
+    host.ring.kick();
+    memory::write_u32(memory, out, written)
 }
