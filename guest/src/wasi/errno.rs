@@ -2,11 +2,8 @@
 
 use crate::vm::ring::Errno;
 
-pub(crate) const EPERM: Errno = 1;
 pub(crate) const ENOENT: Errno = 2;
 pub(crate) const EIO: Errno = 5;
-pub(crate) const EBADF: Errno = 9;
 pub(crate) const EINVAL: Errno = 22;
 pub(crate) const EPIPE: Errno = 32;
 pub(crate) const ENAMETOOLONG: Errno = 36;
-pub(crate) const EILSEQ: Errno = 84;

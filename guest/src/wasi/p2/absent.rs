@@ -1,20 +1,16 @@
-//! Files and sockets for a program that was granted none: no preopens, and every socket is denied.
+//! Sockets and HTTP for a program that was granted none: every socket is denied.
 //!
 //! What can be called without a handle answers as the specification has it for a program without grants. The methods
 //! of handles that nobody can have are defined, so that the program links, and end it if they are ever reached.
 
 use alloc::format;
 use alloc::string::String;
-use alloc::vec::Vec;
 
-use wasmtime::component::{ComponentType, Lift, LinkerInstance, Lower, Resource, ResourceType, Val};
+use wasmtime::component::{ComponentType, Lift, LinkerInstance, Lower, Resource, ResourceType};
 use wasmtime::{Result, bail, format_err};
 
 use super::Cx;
 use crate::wasi::Host;
-
-/// `wasi:filesystem/types.descriptor`: nobody can have one.
-enum Descriptor {}
 
 /// Any other resource that nobody can have.
 enum Never {}
@@ -97,18 +93,6 @@ fn denied<T>() -> Result<(Denied<T>,)> {
 
 pub(super) fn function(at: &mut LinkerInstance<'_, Host>, interface: &str, name: &str) -> Result<bool> {
     match (interface, name) {
-        ("wasi:filesystem/preopens", "get-directories") => {
-            at.func_wrap(name, |_: Cx<'_>, (): ()| {
-                Ok((Vec::<(Resource<Descriptor>, String)>::new(),))
-            })?;
-        }
-        ("wasi:filesystem/types", "filesystem-error-code") => {
-            // No stream here is a file's, so no error is either: `none` of whatever type the component names.
-            at.func_new(name, |_: Cx<'_>, _, _, results| {
-                results[0] = Val::Option(None);
-                Ok(())
-            })?;
-        }
         ("wasi:sockets/instance-network", "instance-network") => {
             at.func_wrap(name, |mut cx: Cx<'_>, (): ()| {
                 Ok((cx.data_mut().table.push(Network)?,))
@@ -125,10 +109,7 @@ pub(super) fn function(at: &mut LinkerInstance<'_, Host>, interface: &str, name:
                 denied::<ResolveAddressStream>()
             })?;
         }
-        _ if interface.starts_with("wasi:filesystem/")
-            || interface.starts_with("wasi:sockets/")
-            || interface.starts_with("wasi:http/") =>
-        {
+        _ if interface.starts_with("wasi:sockets/") || interface.starts_with("wasi:http/") => {
             let what = format!("{interface} {name}");
             at.func_new(name, move |_: Cx<'_>, _, _, _| {
                 Err(format_err!(
@@ -143,15 +124,11 @@ pub(super) fn function(at: &mut LinkerInstance<'_, Host>, interface: &str, name:
 
 pub(super) fn resource(at: &mut LinkerInstance<'_, Host>, interface: &str, name: &str) -> Result<()> {
     let ty = match name {
-        "descriptor" => ResourceType::host::<Descriptor>(),
         "network" => return super::owned::<Network>(at, name),
         "tcp-socket" => ResourceType::host::<TcpSocket>(),
         "udp-socket" => ResourceType::host::<UdpSocket>(),
         "resolve-address-stream" => ResourceType::host::<ResolveAddressStream>(),
-        _ if interface.starts_with("wasi:filesystem/")
-            || interface.starts_with("wasi:sockets/")
-            || interface.starts_with("wasi:http/") =>
-        {
+        _ if interface.starts_with("wasi:sockets/") || interface.starts_with("wasi:http/") => {
             ResourceType::host::<Never>()
         }
         _ => bail!("the component imports the resource {name} of {interface}, which Mote does not offer"),

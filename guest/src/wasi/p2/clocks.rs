@@ -11,9 +11,9 @@ use crate::wasi::Host;
 /// `wasi:clocks/wall-clock.datetime`.
 #[derive(ComponentType, Lift, Lower)]
 #[component(record)]
-struct Datetime {
-    seconds: u64,
-    nanoseconds: u32,
+pub(super) struct Datetime {
+    pub(super) seconds: u64,
+    pub(super) nanoseconds: u32,
 }
 
 impl Datetime {

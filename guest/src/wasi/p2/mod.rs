@@ -6,6 +6,7 @@
 mod absent;
 mod cli;
 mod clocks;
+mod filesystem;
 mod io;
 mod random;
 
@@ -75,6 +76,8 @@ fn function(at: &mut LinkerInstance<'_, Host>, interface: &str, name: &str) -> R
         "wasi:random/random" | "wasi:random/insecure" | "wasi:random/insecure-seed" => {
             random::function(at, name)?
         }
+        "wasi:filesystem/types" => filesystem::types(at, name)?,
+        "wasi:filesystem/preopens" => filesystem::preopens(at, name)?,
         _ if interface.starts_with("wasi:cli/") => cli::function(at, name)?,
         _ => absent::function(at, interface, name)?,
     };
@@ -93,6 +96,8 @@ fn resource(at: &mut LinkerInstance<'_, Host>, interface: &str, name: &str) -> R
         "pollable" => owned::<io::Pollable>(at, name),
         "input-stream" => owned_by(at, name, io::input_dropped),
         "output-stream" => owned_by(at, name, io::output_dropped),
+        "descriptor" => owned_by(at, name, filesystem::descriptor_dropped),
+        "directory-entry-stream" => owned::<filesystem::DirectoryEntryStream>(at, name),
         "terminal-input" => owned::<cli::TerminalInput>(at, name),
         "terminal-output" => owned::<cli::TerminalOutput>(at, name),
         _ => absent::resource(at, interface, name),

@@ -10,6 +10,7 @@ use super::{Pollable, new_child_pollable};
 use crate::runtime::size;
 use crate::wasi::Host;
 use crate::wasi::p2::Cx;
+use crate::wasi::p2::filesystem::FileInput;
 use crate::wasi::streams::Input;
 
 /// `wasi:io/streams.input-stream`.
@@ -19,10 +20,12 @@ pub(in crate::wasi::p2) enum InputStream {
     /// A handle that is read.
     #[allow(dead_code, reason = "for sockets")]
     Handle(Input),
+    /// A file.
+    File(FileInput),
 }
 
 /// Largest read; a program that asks for more gets less, as it must expect.
-const READ_MAX: u64 = 64 << 10;
+const READ_MAX: usize = 64 << 10;
 
 /// What a read found.
 pub(in crate::wasi::p2) type Found = core::result::Result<Option<Vec<u8>>, Failure>;
@@ -32,7 +35,9 @@ fn try_take(host: &mut Host, stream: &Resource<InputStream>, len: usize) -> Resu
     let input = match host.table.get_mut(stream)? {
         InputStream::Stdin => &mut host.stdio.input,
         InputStream::Handle(input) => input,
+        InputStream::File(file) => return Ok(file.read(&mut host.files, &mut host.ring, len).map(Some)),
     };
+    let len = len.min(READ_MAX);
     Ok(match input.read(&mut host.ring, len) {
         Ok(None) => Ok(None),
         Ok(Some([])) => Err(Failure::Closed),
@@ -46,6 +51,7 @@ pub(super) fn is_ready(host: &mut Host, stream: &Resource<InputStream>) -> Resul
     Ok(match host.table.get_mut(stream)? {
         InputStream::Stdin => host.stdio.input.readable(&mut host.ring),
         InputStream::Handle(input) => input.readable(&mut host.ring),
+        InputStream::File(_) => true,
     })
 }
 
@@ -54,6 +60,7 @@ pub(in crate::wasi::p2) fn dropped(host: &mut Host, stream: InputStream) {
     match stream {
         InputStream::Stdin => {}
         InputStream::Handle(mut input) => input.stop(&mut host.ring),
+        InputStream::File(file) => file.dropped(host),
     }
 }
 
@@ -68,7 +75,7 @@ pub(super) fn take(
         host.table.get(stream)?;
         return Ok(Ok(Vec::new()));
     }
-    let len = size(len.min(READ_MAX));
+    let len = size(len);
     loop {
         match try_take(host, stream, len)? {
             Ok(Some(data)) => return Ok(Ok(data)),

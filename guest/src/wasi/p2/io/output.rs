@@ -11,6 +11,7 @@ use super::{Pollable, new_child_pollable};
 use crate::runtime::size;
 use crate::wasi::Host;
 use crate::wasi::p2::Cx;
+use crate::wasi::p2::filesystem::FileOutput;
 use crate::wasi::streams::Output;
 
 /// `wasi:io/streams.output-stream`.
@@ -20,6 +21,8 @@ pub(in crate::wasi::p2) enum OutputStream {
     /// A handle that is written.
     #[allow(dead_code, reason = "for sockets")]
     Handle(Output),
+    /// A file.
+    File(FileOutput),
 }
 
 /// Most bytes that `blocking-write-and-flush` and `blocking-write-zeroes-and-flush` take. (wasi:io/streams)
@@ -33,6 +36,7 @@ pub(super) fn permit(
     let output = match host.table.get_mut(stream)? {
         OutputStream::Stdio(descriptor) => host.stdio.output(*descriptor),
         OutputStream::Handle(output) => output,
+        OutputStream::File(file) => return Ok(file.permit()),
     };
     Ok(output
         .permit(&mut host.ring)
@@ -45,6 +49,7 @@ pub(super) fn is_ready(host: &mut Host, stream: &Resource<OutputStream>) -> Resu
     Ok(match host.table.get_mut(stream)? {
         OutputStream::Stdio(descriptor) => host.stdio.output(*descriptor).writable(&mut host.ring),
         OutputStream::Handle(output) => output.writable(&mut host.ring),
+        OutputStream::File(_) => true,
     })
 }
 
@@ -57,6 +62,7 @@ fn start(
     let output = match host.table.get_mut(stream)? {
         OutputStream::Stdio(descriptor) => host.stdio.output(*descriptor),
         OutputStream::Handle(output) => output,
+        OutputStream::File(file) => return Ok(file.write(&mut host.files, &mut host.ring, &data)),
     };
     Ok(output.write(&mut host.ring, data).map_err(Failure::from))
 }
@@ -66,6 +72,7 @@ pub(in crate::wasi::p2) fn dropped(host: &mut Host, stream: OutputStream) {
     match stream {
         OutputStream::Stdio(_) => {}
         OutputStream::Handle(mut output) => output.abandon(&mut host.ring),
+        OutputStream::File(file) => file.dropped(host),
     }
 }
 
@@ -168,8 +175,13 @@ pub(super) fn flush(mut cx: Cx<'_>, (stream,): (Resource<OutputStream>,)) -> Res
     Ok((streamed(host, result)?,))
 }
 
-pub(super) fn blocking_flush(cx: Cx<'_>, args: (Resource<OutputStream>,)) -> Result<Unit> {
-    flush(cx, args)
+pub(super) fn blocking_flush(mut cx: Cx<'_>, (stream,): (Resource<OutputStream>,)) -> Result<Unit> {
+    let host = cx.data_mut();
+    if let OutputStream::File(file) = host.table.get_mut(&stream)? {
+        let result = file.flush(&mut host.files, &mut host.ring);
+        return Ok((streamed(host, result)?,));
+    }
+    flush(cx, (stream,))
 }
 
 pub(super) fn subscribe(cx: Cx<'_>, (stream,): (Resource<OutputStream>,)) -> Result<(Resource<Pollable>,)> {
