@@ -1,4 +1,4 @@
-//! The contract between a parent (the `mote` command or the shim) and `mote-vmm`.
+//! The contract between a parent (the `mote` command or the shim) and `mote-vmm`; [`front`] is that with `mote-http`.
 //!
 //! `mote-vmm` opens nothing by itself: its parent hands it open descriptors at the numbers in [`fd`] and a
 //! [`VmmConfig`] as JSON. It answers with [`Report`]s, one JSON object a line, and with its exit code, which is the
@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod broker;
+pub mod front;
 
 use serde::{Deserialize, Serialize};
 
