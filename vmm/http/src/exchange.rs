@@ -1,0 +1,314 @@
+//! An incoming request, from hyper to a VM and back.
+
+use std::{
+    convert::Infallible,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http_body::Body as _;
+use hyper::body::Incoming;
+use mote_abi::http::{Failure, FrameHead, RequestHead, Timeouts, frame};
+use tokio::task::JoinHandle;
+
+use crate::{
+    body::{self, Body},
+    fields::{to_fields, to_headers},
+    frames::{Frame, FrameError, Reader, Writer},
+    pool::{Busy, Lease, Pool},
+};
+
+/// How long a program may go on writing a body that nobody will get, as that of a response to HEAD.
+const DISCARD: Duration = Duration::from_secs(5);
+
+/// Serves incoming requests.
+#[derive(Debug)]
+pub(crate) struct Front {
+    pub(crate) pool: Arc<Pool>,
+    /// Longest that a VM may be busy with one request.
+    pub(crate) limit: Option<Duration>,
+    /// Requests so far.
+    pub(crate) count: AtomicU64,
+}
+
+/// Why a request is answered by the front itself.
+#[derive(Debug, thiserror::Error)]
+enum Refusal {
+    #[error("the request has no Host field")]
+    NoHost,
+    #[error("CONNECT is not supported")]
+    Connect,
+    #[error("the request's header fields are too large")]
+    TooLarge,
+    #[error(transparent)]
+    Busy(#[from] Busy),
+    #[error("the program did not answer")]
+    NoAnswer,
+}
+
+impl Refusal {
+    fn status(&self) -> StatusCode {
+        match self {
+            Self::NoHost => StatusCode::BAD_REQUEST,
+            Self::Connect => StatusCode::NOT_IMPLEMENTED,
+            Self::TooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            Self::Busy(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::NoAnswer => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    fn response(&self) -> Response<Body> {
+        let mut response = Response::new(Body::text(format!("{self}\n")));
+        *response.status_mut() = self.status();
+        let headers = response.headers_mut();
+        headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("text/plain; charset=utf-8"),
+        );
+        if matches!(self, Self::Busy(_)) {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        response
+    }
+}
+
+impl Front {
+    /// Answers one request, come what may.
+    pub(crate) async fn serve(
+        self: Arc<Front>,
+        request: Request<Incoming>,
+    ) -> Result<Response<Body>, Infallible> {
+        Ok(self.answer(request).await.unwrap_or_else(|e| e.response()))
+    }
+
+    async fn answer(&self, request: Request<Incoming>) -> Result<Response<Body>, Refusal> {
+        let (parts, body) = request.into_parts();
+        if parts.method == Method::CONNECT {
+            return Err(Refusal::Connect);
+        }
+        let mut head = request_head(&parts)?;
+        let id = self.count.fetch_add(1, Ordering::Relaxed);
+        head.id = id;
+        let mut bytes = Vec::new();
+        head.encode(&mut bytes).map_err(|_| Refusal::TooLarge)?;
+
+        let mut exchange = self.begin(&bytes, body).await?;
+        let head = match exchange.next().await {
+            // 1xx are not a program's to send: hyper makes them.
+            Ok(Frame::Response(head)) if head.status >= 200 => head,
+            // A program that fails, and says so, is one that runs.
+            Ok(Frame::Failed(failure)) => {
+                eprintln!(
+                    "mote-http: request {id}: the program answers with an error: {}",
+                    told(&failure)
+                );
+                exchange.served();
+                exchange.finished = true;
+                return Err(Refusal::NoAnswer);
+            }
+            answer => {
+                if matches!(answer, Err(FrameError::Ended)) && exchange.vm_is_alive() {
+                    exchange.served();
+                }
+                return Err(Refusal::NoAnswer);
+            }
+        };
+        exchange.served();
+        let headers = to_headers(&head.fields).map_err(|_| Refusal::NoAnswer)?;
+        let status = StatusCode::from_u16(head.status).map_err(|_| Refusal::NoAnswer)?;
+        let bodiless = matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+        exchange.discard = parts.method == Method::HEAD || bodiless;
+        let mut response = Response::new(Body::Guest(exchange));
+        *response.status_mut() = status;
+        *response.headers_mut() = headers;
+        Ok(response)
+    }
+
+    /// Hands the request to a VM. One that turns out to be gone is not held against the request.
+    async fn begin(&self, head: &[u8], body: Incoming) -> Result<Exchange, Refusal> {
+        let (lease, stream) = loop {
+            let lease = self.pool.acquire().await?;
+            match lease.vm().incoming().await {
+                Ok(stream) => break (lease, stream),
+                Err(_) => lease.vm().shut(),
+            }
+        };
+        let (read, write) = stream.into_split();
+        let mut writer = Writer::new(write);
+        let watchdog = self.limit.map(|limit| watch(&self.pool, &lease, limit));
+        // If the VM is not there any more to read what is written, that shows when its answer is read.
+        let mut pump = None;
+        if body.is_end_stream() {
+            let end = FrameHead {
+                kind: frame::END,
+                len: 0,
+            };
+            let _ = writer.frames(&[head, &end.to_bytes()].concat()).await;
+            writer.forget();
+        } else if writer.frames(head).await.is_ok() {
+            pump = Some(Abort(tokio::spawn(body::pump(body, writer))));
+        }
+        Ok(Exchange {
+            rest: Some(Rest {
+                reader: Reader::new(read),
+                lease,
+                pump,
+                _watchdog: watchdog,
+            }),
+            finished: false,
+            discard: false,
+        })
+    }
+}
+
+/// Ends the VM when the time is up.
+fn watch(pool: &Arc<Pool>, lease: &Lease, limit: Duration) -> Abort {
+    let pool = Arc::clone(pool);
+    let vm = Arc::clone(lease.vm());
+    Abort(tokio::spawn(async move {
+        tokio::time::sleep(limit).await;
+        pool.end(&vm);
+    }))
+}
+
+/// A task that ends with its owner.
+#[derive(Debug)]
+struct Abort(JoinHandle<()>);
+
+impl Drop for Abort {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// A program's word for a log: one line, of bounded length.
+fn told(failure: &Failure) -> String {
+    let text = failure.text.chars().take(500);
+    let text: String = text.map(|c| if c.is_control() { ' ' } else { c }).collect();
+    format!("{text} (error code {})", failure.code)
+}
+
+fn request_head(parts: &http::request::Parts) -> Result<RequestHead, Refusal> {
+    let host = || parts.headers.get(header::HOST)?.to_str().ok();
+    let authority = match parts.uri.authority() {
+        Some(authority) => authority.as_str(),
+        None => host().ok_or(Refusal::NoHost)?,
+    };
+    Ok(RequestHead {
+        id: 0,
+        timeouts: Timeouts::default(),
+        method: parts.method.as_str().into(),
+        scheme: "http".into(),
+        authority: authority.into(),
+        path_with_query: parts
+            .uri
+            .path_and_query()
+            .map(|path| path.as_str().into())
+            .unwrap_or_default(),
+        fields: to_fields(&parts.headers),
+    })
+}
+
+/// A request that a VM is busy with. However it ends, the VM is idle only when it has closed the stream.
+#[derive(Debug)]
+pub(crate) struct Exchange {
+    /// There until the exchange is dropped.
+    rest: Option<Rest>,
+    /// The VM has said all that it has to say.
+    finished: bool,
+    /// What the VM says after the head is not for the client.
+    discard: bool,
+}
+
+/// What outlives hyper's interest in an exchange.
+#[derive(Debug)]
+struct Rest {
+    reader: Reader,
+    lease: Lease,
+    /// Brings the request's body to the VM.
+    pump: Option<Abort>,
+    _watchdog: Option<Abort>,
+}
+
+impl Exchange {
+    async fn next(&mut self) -> Result<Frame, FrameError> {
+        match &mut self.rest {
+            Some(rest) => rest.reader.next().await,
+            None => Err(FrameError::Ended),
+        }
+    }
+
+    /// The VM has done its part, be it to say that the program failed.
+    fn served(&self) {
+        if let Some(rest) = &self.rest {
+            rest.lease.served();
+        }
+    }
+
+    /// Whether the VM outlived its program's failure.
+    fn vm_is_alive(&self) -> bool {
+        self.rest.as_ref().is_some_and(|rest| rest.lease.vm().alive())
+    }
+
+    /// The next piece of the response's body.
+    pub(crate) fn poll_body(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<Bytes>, FrameError>>> {
+        let Some(rest) = self.rest.as_mut().filter(|_| !self.finished) else {
+            return Poll::Ready(None);
+        };
+        let frame = ready!(rest.reader.poll_next(cx));
+        Poll::Ready(match frame {
+            Ok(Frame::Body(bytes)) => Some(Ok(http_body::Frame::data(bytes))),
+            Ok(Frame::Trailers(fields)) => {
+                self.finished = true;
+                let trailers = to_headers(&fields).map_err(|_| FrameError::Ended);
+                Some(trailers.map(http_body::Frame::trailers))
+            }
+            Ok(Frame::End) => {
+                self.finished = true;
+                None
+            }
+            Ok(_) => Some(Err(FrameError::Ended)),
+            Err(e) => Some(Err(e)),
+        })
+    }
+
+    pub(crate) fn is_finished(&self) -> bool {
+        self.finished
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        let (finished, discard) = (self.finished, self.discard);
+        // Without a runtime the process is about to end, and the streams with it.
+        if let Some(rest) = self.rest.take()
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            runtime.spawn(rest.settle(finished, discard));
+        }
+    }
+}
+
+impl Rest {
+    /// Waits until the VM is done.
+    async fn settle(mut self, finished: bool, discard: bool) {
+        if finished {
+            self.reader.drain().await;
+        } else if !discard || tokio::time::timeout(DISCARD, self.reader.drain()).await.is_err() {
+            // The client has left, or nobody wants the body: the program's writes fail from here on.
+            self.reader.refuse().await;
+            self.reader.closed().await;
+        }
+        drop(self.pump);
+        drop(self.lease);
+    }
+}

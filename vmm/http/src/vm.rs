@@ -1,0 +1,123 @@
+//! One VM, as the front sees it: a socket over which streams are handed.
+
+use std::{
+    io,
+    os::fd::{AsFd, OwnedFd},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+};
+
+use mote_config::front::vm::{INCOMING, OUTGOING};
+use tokio::net::UnixStream;
+
+use crate::{
+    channel::{self, Channel},
+    outgoing::Client,
+    pool::Pool,
+};
+
+/// Most requests to the outside that a VM may have under way.
+const OUTGOING_MAX: usize = 128;
+
+/// A VM.
+#[derive(Debug)]
+pub(crate) struct Vm {
+    id: u32,
+    channel: Channel,
+    ended: AtomicBool,
+    let_go: AtomicBool,
+    served: AtomicBool,
+    outgoing: AtomicUsize,
+}
+
+impl Vm {
+    /// Takes a new VM's socket over.
+    ///
+    /// # Errors
+    /// Those of fcntl(2) and epoll_ctl(2).
+    pub(crate) fn new(id: u32, socket: OwnedFd) -> io::Result<Arc<Vm>> {
+        Ok(Arc::new(Vm {
+            id,
+            channel: Channel::new(socket)?,
+            ended: AtomicBool::new(false),
+            let_go: AtomicBool::new(false),
+            served: AtomicBool::new(false),
+            outgoing: AtomicUsize::new(0),
+        }))
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.id
+    }
+
+    /// Whether it can be given a request.
+    pub(crate) fn alive(&self) -> bool {
+        !self.ended.load(Ordering::Acquire) && !self.let_go()
+    }
+
+    /// Whether it was told to end.
+    pub(crate) fn let_go(&self) -> bool {
+        self.let_go.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn mark_served(&self) {
+        self.served.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn has_served(&self) -> bool {
+        self.served.load(Ordering::Acquire)
+    }
+
+    /// Lets it end: what it is doing it may finish, then it finds no more requests.
+    pub(crate) fn release(&self) {
+        self.let_go.store(true, Ordering::Release);
+        self.channel.shut();
+    }
+
+    /// Has nothing more to do with it.
+    pub(crate) fn shut(&self) {
+        self.ended.store(true, Ordering::Release);
+        self.channel.shut();
+    }
+
+    /// Hands it a new incoming request; the front's end of the stream.
+    ///
+    /// # Errors
+    /// If the VM is gone, or there is no room for another descriptor.
+    pub(crate) async fn incoming(&self) -> io::Result<UnixStream> {
+        let (ours, theirs) = channel::stream()?;
+        self.channel.send(&[INCOMING], Some(theirs.as_fd())).await?;
+        Ok(ours)
+    }
+
+    /// Serves its requests to the outside until it has ended.
+    pub(crate) async fn attend(self: Arc<Vm>, pool: Arc<Pool>, client: Arc<Client>) {
+        while let Ok(Some(message)) = self.channel.receive().await {
+            if message.bytes() != [OUTGOING] {
+                break;
+            }
+            let Ok((ours, theirs)) = channel::stream() else {
+                break;
+            };
+            if self
+                .channel
+                .send(&[OUTGOING], Some(theirs.as_fd()))
+                .await
+                .is_err()
+            {
+                break;
+            }
+            let room = self.outgoing.fetch_add(1, Ordering::AcqRel) < OUTGOING_MAX;
+            let (vm, client) = (Arc::clone(&self), Arc::clone(&client));
+            tokio::spawn(async move {
+                client.exchange(ours, room).await;
+                vm.outgoing.fetch_sub(1, Ordering::AcqRel);
+            });
+        }
+        // One that talks nonsense is not listened to any longer either.
+        self.shut();
+        pool.ended(&self);
+    }
+}
