@@ -27,7 +27,7 @@ impl Error {
 #[derive(Debug, thiserror::Error)]
 pub enum NodeError {
     #[error(
-        "cannot tell where this program's own executable is ({0}); name the folder of mote-vmm and mote-compile with MOTE_BIN_DIR"
+        "cannot tell where this program's own executable is ({0}); name the folder of mote-vmm, mote-compile and mote-http with MOTE_BIN_DIR"
     )]
     OwnPath(#[source] io::Error),
     #[error(
@@ -108,6 +108,10 @@ pub enum LaunchError {
     },
     #[error("cannot prepare {what} for mote-vmm: {cause}")]
     Prepare { what: &'static str, cause: io::Error },
+    #[error("the root certificates in {} cannot be read: {cause}; name others with SSL_CERT_FILE", path.display())]
+    Roots { path: PathBuf, cause: io::Error },
+    #[error("the HTTP front failed: {why}")]
+    Front { why: String },
     #[error("cannot wait for mote-vmm (process {pid}): {cause}")]
     Wait { pid: i32, cause: io::Error },
 }

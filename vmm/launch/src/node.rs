@@ -131,6 +131,14 @@ impl Node {
         self.executable("mote-compile")
     }
 
+    /// Path of `mote-http`.
+    ///
+    /// # Errors
+    /// If it is not there.
+    pub fn front(&self) -> Result<PathBuf, NodeError> {
+        self.executable("mote-http")
+    }
+
     fn executable(&self, name: &str) -> Result<PathBuf, NodeError> {
         let path = self.bin_dir.join(name);
         if path.is_file() {

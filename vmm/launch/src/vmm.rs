@@ -233,6 +233,14 @@ pub struct Vmm {
 pub struct Killer(Arc<Child>);
 
 impl Killer {
+    pub(crate) fn new(child: Child) -> Killer {
+        Killer(Arc::new(child))
+    }
+
+    pub(crate) fn child(&self) -> &Child {
+        &self.0
+    }
+
     /// Sends `signal`.
     ///
     /// # Errors
@@ -342,7 +350,7 @@ fn merge(status: Status, report: Option<Exit>) -> Exit {
 }
 
 /// A file in memory that nobody can change any more, at its start.
-fn sealed_memfd(bytes: &[u8]) -> io::Result<OwnedFd> {
+pub(crate) fn sealed_memfd(bytes: &[u8]) -> io::Result<OwnedFd> {
     // SAFETY: the name is a C string; the flags are those of memfd_create(2).
     let fd = unsafe {
         libc::memfd_create(
