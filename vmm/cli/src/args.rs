@@ -1,6 +1,6 @@
 //! The command line.
 
-use std::{ffi::OsString, path::PathBuf, time::Duration};
+use std::{ffi::OsString, net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Args as Group, Parser, Subcommand};
 
@@ -18,6 +18,8 @@ pub(crate) struct Args {
 pub(crate) enum Command {
     /// Runs a program.
     Run(Run),
+    /// Serves HTTP with a component.
+    Serve(Serve),
     /// Compiles a program into the cache, so that it starts at once later.
     Compile(Compile),
     /// Says what this machine lacks to run programs, and how to mend it.
@@ -82,6 +84,70 @@ pub(crate) struct Run {
         allow_hyphen_values = true
     )]
     pub(crate) file_and_args: Vec<OsString>,
+}
+
+const SERVE_HELP: &str = "\
+Each request has an instance of its own. VMs are started as requests have to wait, and let go when they are idle.
+HTTP/1.1, and HTTP/2 without TLS by prior knowledge. SIGTERM and SIGINT let the requests under way finish; a second one
+ends them.
+
+Examples:
+  mote serve app.wasm
+  mote serve --addr 127.0.0.1:3000 --net --env KEY=VALUE app.wasm
+  mote serve --dir-ro ./static::/static --timeout 30s --max-vms 4 app.wasm
+
+Exit codes:
+  0    it was told to end, and has
+  1    the file was refused, the address is taken, or an argument or variable is wrong
+  2    the command line is wrong
+  125  Mote itself failed, or the machine lacks something: see `mote doctor`
+  143  it was told to end a second time";
+
+/// Serves HTTP with a component that exports wasi:http/incoming-handler.
+#[derive(Debug, Group)]
+#[command(after_help = SERVE_HELP)]
+pub(crate) struct Serve {
+    /// Address and port to listen on.
+    #[arg(long, value_name = "ADDR", default_value = "0.0.0.0:8080")]
+    pub(crate) addr: SocketAddr,
+    /// Sets a variable of the program's environment; without =VALUE it is taken from this environment.
+    #[arg(long = "env", value_name = "NAME[=VALUE]")]
+    pub(crate) env: Vec<String>,
+    /// Grants a folder of the host to the program, which sees it as GUEST.
+    #[arg(long = "dir", value_name = "HOST[::GUEST]", value_parser = options::Dir::writable)]
+    pub(crate) dirs: Vec<options::Dir>,
+    /// Grants a folder of the host that the program may only read.
+    #[arg(long = "dir-ro", value_name = "HOST[::GUEST]", value_parser = options::Dir::read_only)]
+    pub(crate) dirs_ro: Vec<options::Dir>,
+    /// Grants the network: TCP and UDP sockets, name lookup and outgoing HTTP requests.
+    #[arg(long)]
+    pub(crate) net: bool,
+    /// Most requests that are served at once, each by a VM; four for each processor, and at least 8, by default.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub(crate) max_vms: Option<u32>,
+    /// Most memory that each VM may use: 512MiB, 512Mi, 1G, or bytes.
+    #[arg(long, value_name = "SIZE", value_parser = options::size)]
+    pub(crate) memory: Option<u64>,
+    /// Ends a VM that is not done with a request after this time, and answers 500: 10s, 500ms, 2m.
+    #[arg(long, value_name = "TIME", value_parser = options::time)]
+    pub(crate) timeout: Option<Duration>,
+    /// Time that requests under way have to finish when it is told to end.
+    #[arg(long, value_name = "TIME", value_parser = options::time, default_value = "10s")]
+    pub(crate) drain: Duration,
+    /// The wasmtime command's spelling: timeout=TIME, max-memory-size=SIZE.
+    #[arg(
+        short = 'W',
+        long = "wasm",
+        value_name = "KEY=VALUE[,...]",
+        value_delimiter = ','
+    )]
+    pub(crate) wasm: Vec<options::Wasm>,
+    /// Prints what the program writes as it is, without `stdout [ID] :: ` before each line.
+    #[arg(long)]
+    pub(crate) no_logging_prefix: bool,
+    /// The component.
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
 }
 
 #[derive(Debug, Group)]

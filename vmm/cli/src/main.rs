@@ -8,6 +8,7 @@ mod folders;
 mod options;
 mod progress;
 mod run;
+mod serve;
 mod signals;
 mod stats;
 
@@ -19,6 +20,7 @@ fn main() -> ExitCode {
     let args = args::Args::parse();
     let result = match args.command {
         args::Command::Run(run) => run::run(&run),
+        args::Command::Serve(serve) => serve::serve(&serve),
         args::Command::Compile(compile) => compile::compile(&compile),
         args::Command::Doctor(doctor) => doctor::doctor(&doctor),
         args::Command::Cache(cache) => cache::cache(&cache),

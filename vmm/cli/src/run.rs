@@ -8,6 +8,7 @@ use std::{
 };
 
 use anyhow::{Context, bail};
+use mote_abi::code::Kind;
 use mote_config::{Preopen, Reason, VmmConfig};
 use mote_launch::{Launch, Node};
 
@@ -26,6 +27,12 @@ pub(crate) fn run(args: &args::Run) -> anyhow::Result<ExitCode> {
     let node = Node::discover()?;
     let asked = Instant::now();
     let program = compile::program(&node, &path)?;
+    if Kind::from_raw(program.header.kind) == Some(Kind::HttpProxy) {
+        bail!(
+            "{} is a component that serves HTTP: use `mote serve`",
+            path.display()
+        );
+    }
     let lookup_us = asked.elapsed().as_secs_f64() * 1e6;
     let name = config.args.first().cloned().unwrap_or_default();
 

@@ -69,6 +69,15 @@ impl Held {
         });
     }
 
+    /// Calls `act` for every signal, for as long as the process lives.
+    pub(crate) fn each(self, mut act: impl FnMut(i32) + Send + 'static) {
+        std::thread::spawn(move || {
+            while let Some(signal) = self.next() {
+                act(signal);
+            }
+        });
+    }
+
     fn next(&self) -> Option<i32> {
         // SAFETY: the structure is plain integers, for which zero is a valid value.
         let mut info: libc::signalfd_siginfo = unsafe { std::mem::zeroed() };

@@ -18,6 +18,7 @@ pub(crate) fn checks() -> Vec<Check> {
     let mut checks = vec![Check::ok("cache", node.cache_dir().display().to_string())];
     checks.push(executable("mote-vmm", node.vmm()));
     checks.push(executable("mote-compile", node.compiler()));
+    checks.push(executable("mote-http", node.front()));
     checks.push(match node.facts() {
         Ok(facts) => {
             let names: Vec<&str> = facts.features.iter().map(|f| f.name).collect();
@@ -39,7 +40,7 @@ fn executable(name: &'static str, path: Result<PathBuf, mote_launch::NodeError>)
         Err(e) => return Check::failed(name, e),
     };
     let ours = env!("CARGO_PKG_VERSION");
-    let mend = "install mote, mote-vmm and mote-compile of one release in one folder";
+    let mend = "install mote, mote-vmm, mote-compile and mote-http of one release in one folder";
     match Command::new(&path).arg("--version").output() {
         Ok(output) => {
             let text = String::from_utf8_lossy(&output.stdout);

@@ -1,0 +1,222 @@
+//! `mote serve`.
+
+use std::{
+    net::{SocketAddr, TcpListener},
+    os::fd::AsFd,
+    path::Path,
+    process::ExitCode,
+    time::Duration,
+};
+
+use anyhow::{Context, bail};
+use mote_abi::code::Kind;
+use mote_config::{
+    Network, Preopen, Reason, VmmConfig,
+    front::{FrontConfig, Outgoing},
+};
+use mote_launch::{
+    Node,
+    serve::{Event, Serve},
+};
+
+use crate::{
+    args, compile, folders,
+    options::{self, Wasm},
+    signals::Held,
+};
+
+/// Largest file that names are looked up by.
+const FILE_MAX: usize = 256 << 10;
+
+/// Serves until it is told to end.
+pub(crate) fn serve(args: &args::Serve) -> anyhow::Result<ExitCode> {
+    let (vm, front) = configure(args)?;
+    let folders = args.dirs.iter().chain(&args.dirs_ro).map(folders::open);
+    let preopens = folders
+        .map(|folder| Ok(folder?.into()))
+        .collect::<anyhow::Result<Vec<_>>>()?;
+    let node = Node::discover()?;
+    let program = compile::program(&node, &args.file)?;
+    let kind = Kind::from_raw(program.header.kind);
+    if kind != Some(Kind::HttpProxy) {
+        bail!(
+            "{} does not serve HTTP: it does not export {}; `mote run` runs commands",
+            args.file.display(),
+            mote_abi::wasi::INCOMING_HANDLER
+        );
+    }
+    let listener =
+        TcpListener::bind(args.addr).with_context(|| format!("--addr {}: cannot listen there", args.addr))?;
+    let address = listener
+        .local_addr()
+        .with_context(|| format!("--addr {}", args.addr))?;
+
+    let held = Held::new().context("cannot hold signals back")?;
+    let serving = Serve {
+        node: &node,
+        front,
+        name: vm.args.first().cloned().unwrap_or_default(),
+        vm,
+        code: program.code.as_fd(),
+        listeners: vec![listener],
+        preopens,
+        stdout: None,
+        stderr: None,
+        cgroup_procs: Vec::new(),
+        netns: None,
+    }
+    .start()?;
+    let stopper = serving.stopper();
+    held.each(move |_| stopper.stop());
+    let code = serving.run(|event| tell(&event, address))?;
+    Ok(ExitCode::from(code))
+}
+
+fn tell(event: &Event<'_>, address: SocketAddr) {
+    match event {
+        // The wasmtime command's own words, which scripts wait for.
+        Event::Ready => eprintln!("Serving HTTP on http://{address}/"),
+        Event::Ended { exit, told: false } if exit.reason != Reason::Signal => {
+            if let Some(text) = &exit.message {
+                eprintln!("mote: {text}");
+            }
+        }
+        Event::Ended { .. } => {}
+        Event::Failed(e) => eprintln!("mote: {e}"),
+        Event::FrontFailed(why) => eprintln!("mote: {why}; it is started anew"),
+    }
+}
+
+/// All that the VMs and the front need to know.
+fn configure(args: &args::Serve) -> anyhow::Result<(VmmConfig, FrontConfig)> {
+    let mut memory = args.memory;
+    let mut timeout = args.timeout;
+    for option in &args.wasm {
+        match *option {
+            Wasm::Timeout(t) => timeout = Some(t),
+            Wasm::MaxMemorySize(m) => memory = Some(m),
+        }
+    }
+    let name = args.file.file_name().unwrap_or(Path::new("wasm").as_os_str());
+    let Some(name) = name.to_str() else {
+        bail!("the name {name:?} is not UTF-8, and WASI's strings are")
+    };
+    let variable = |text: &String| options::variable(text, |name| std::env::var(name).ok());
+    let env = args.env.iter().map(variable).collect::<Result<_, _>>();
+    let preopens: Vec<Preopen> = args
+        .dirs
+        .iter()
+        .chain(&args.dirs_ro)
+        .map(|dir| Preopen {
+            guest: dir.guest.clone(),
+            read_only: dir.read_only,
+            fd: 0,
+        })
+        .collect();
+    let network = network(args.net)?;
+    let front = FrontConfig {
+        request_ms: timeout.map_or(0, milliseconds),
+        drain_ms: milliseconds(args.drain),
+        outgoing: if network.http {
+            Some(outgoing(&network)?)
+        } else {
+            None
+        },
+        ..FrontConfig::new(1, args.max_vms.unwrap_or_else(default_vms))
+    };
+    let vm = VmmConfig {
+        version: mote_config::VERSION,
+        args: vec![name.into()],
+        env: env.map_err(anyhow::Error::msg)?,
+        memory_limit: options::memory_limit(memory.unwrap_or(options::DEFAULT_MEMORY))
+            .map_err(anyhow::Error::msg)?,
+        user: (!preopens.is_empty()).then(folders::caller).transpose()?,
+        preopens,
+        network,
+        front_fd: None,
+        log_prefix: !args.no_logging_prefix,
+        // The front keeps the time of each request.
+        timeout_ms: None,
+        asked_at_us: None,
+        jail: true,
+    };
+    Ok((vm, front))
+}
+
+fn milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX).max(1)
+}
+
+/// Requests wait for more than processors: other servers, files, clients.
+fn default_vms() -> u32 {
+    let processors = std::thread::available_parallelism().map_or(1, |n| n.get());
+    u32::try_from(processors)
+        .unwrap_or(u32::MAX)
+        .saturating_mul(4)
+        .max(8)
+}
+
+/// The grants of `--net`.
+fn network(granted: bool) -> anyhow::Result<Network> {
+    let mut network = Network {
+        sockets: granted,
+        name_lookup: granted,
+        http: granted,
+        ..Network::default()
+    };
+    if granted {
+        network.resolv_conf = text("/etc/resolv.conf")?;
+        network.hosts = text("/etc/hosts")?;
+    }
+    Ok(network)
+}
+
+/// The text of a file that may be missing.
+fn text(path: &str) -> anyhow::Result<String> {
+    match std::fs::read(path) {
+        Ok(bytes) if bytes.len() > FILE_MAX => bail!("{path} has more than {FILE_MAX} bytes"),
+        Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(String::new()),
+        Err(e) => Err(e).with_context(|| path.to_string()),
+    }
+}
+
+fn outgoing(network: &Network) -> anyhow::Result<Outgoing> {
+    Ok(Outgoing {
+        resolv_conf: network.resolv_conf.clone(),
+        hosts: network.hosts.clone(),
+        roots: mote_launch::roots()?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    fn configured(line: &[&str]) -> anyhow::Result<(VmmConfig, FrontConfig)> {
+        let args = args::Args::parse_from(["mote", "serve"].iter().chain(line).chain(&["dir/a.wasm"]));
+        let args::Command::Serve(serve) = args.command else {
+            panic!("not serve")
+        };
+        configure(&serve)
+    }
+
+    #[test]
+    fn nothing_is_granted_unless_it_is_asked_for() {
+        let (vm, front) = configured(&[]).unwrap();
+        assert_eq!(vm.args, ["a.wasm"]);
+        assert_eq!((vm.network, front.outgoing), (Network::default(), None));
+        assert!(vm.log_prefix && vm.timeout_ms.is_none() && front.vms_max >= 8);
+        assert_eq!(front.request_ms, 0);
+        let (vm, front) = configured(&["--net"]).unwrap();
+        assert!(vm.network.http && front.outgoing.is_some());
+    }
+
+    #[test]
+    fn the_time_is_that_of_each_request() {
+        let (vm, front) = configured(&["-W", "timeout=2s", "--max-vms", "3", "--no-logging-prefix"]).unwrap();
+        assert_eq!((vm.timeout_ms, front.request_ms, front.vms_max), (None, 2000, 3));
+        assert!(!vm.log_prefix);
+    }
+}
