@@ -10,7 +10,7 @@ use mote_abi::code::Kind;
 use mote_abi::layout::CODE;
 use mote_abi::ring::{end, phase};
 use wasmtime::component::Component;
-use wasmtime::{CustomCodeMemory, Engine, Module, Store, Trap};
+use wasmtime::{CustomCodeMemory, Engine, Module, Store, Trap, format_err};
 
 use crate::entry::fail;
 use crate::runtime::{cpu, size, traps};
@@ -92,15 +92,22 @@ fn load_component(engine: &Engine, boot: &BootPage) -> wasmtime::Result<Componen
 
 /// Maps how the program ended to an exit code, as the wasmtime command does, and ends the VM.
 fn finish(store: &mut Store<Host>, result: wasmtime::Result<()>) -> ! {
-    let Err(error) = result else {
-        store.data_mut().flush();
-        vm::end(0, end::EXITED, &[])
+    let untold = store.data_mut().flush();
+    let (error, code) = match result {
+        Ok(()) => (None, 0),
+        Err(error) => match error.downcast_ref::<Exit>() {
+            Some(exit) => (None, u64::from(exit.0)),
+            None => (Some(error), 0),
+        },
     };
-    if let Some(exit) = error.downcast_ref::<Exit>() {
-        let code = u64::from(exit.0);
-        store.data_mut().flush();
-        vm::end(code, end::EXITED, &[]);
-    }
+    let error = error.or_else(|| {
+        untold.map(|errno| {
+            format_err!("a write to a file failed after it was taken: error {errno} of the host")
+        })
+    });
+    let Some(error) = error else {
+        vm::end(code, end::EXITED, &[])
+    };
     traps::handled();
     let text: String = format!("Error: {error:?}\n");
     let host = store.data_mut();

@@ -17,7 +17,7 @@ use wasmtime::component::ResourceTable;
 use crate::entry::fail;
 use crate::runtime::size;
 use crate::vm::entropy::Entropy;
-use crate::vm::ring::Ring;
+use crate::vm::ring::{Errno, Ring};
 use files::Files;
 use p1::Fds;
 pub(crate) use stdio::Stdio;
@@ -84,10 +84,11 @@ impl Host {
         }
     }
 
-    /// Waits until all output is written.
-    pub(crate) fn flush(&mut self) {
-        self.files.flush(&mut self.ring);
+    /// Waits until all output is written: an error of writing a file that the program was not told of.
+    pub(crate) fn flush(&mut self) -> Option<Errno> {
+        let untold = self.files.finish(&mut self.ring);
         self.stdio.flush(&mut self.ring);
+        untold
     }
 
     /// A number that is random enough for what WASI calls insecure: xorshift64*, seeded once.

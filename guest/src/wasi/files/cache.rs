@@ -1,14 +1,15 @@
 //! Reading ahead: small reads of a file one behind the other are served from one large one.
 //!
 //! What was read ahead is given for a hundredth of a second at most, so that what others write to the file shows, and
-//! never after the program itself has changed any file.
+//! never after the program itself has changed the file.
 
 use alloc::vec;
 use alloc::vec::Vec;
 
 use mote_abi::ring::{Submission, op};
 
-use crate::runtime::size;
+use super::identity::{Identity, identity, with_stat};
+use crate::runtime;
 use crate::vm::clock;
 use crate::vm::ring::{Errno, Ring};
 
@@ -19,6 +20,8 @@ pub(super) struct Cache {
     next: u64,
     /// Reads that began where the one before had ended.
     streak: u32,
+    /// The file, once something was read ahead.
+    identity: Option<Identity>,
     /// Bytes of the file from `start` on; `len` of them are good.
     buffer: Vec<u8>,
     start: u64,
@@ -28,8 +31,9 @@ pub(super) struct Cache {
 }
 
 impl Cache {
-    /// Bytes of a large read.
-    const SIZE: usize = 256 << 10;
+    /// Bytes of the first large read and of the largest: each is twice the one before.
+    const FIRST: usize = 128 << 10;
+    const LARGEST: usize = 1 << 20;
     /// Reads in a row that start reading ahead.
     const STREAK: u32 = 2;
     /// How long what was read ahead is good, in nanoseconds.
@@ -40,6 +44,7 @@ impl Cache {
             handle,
             next: 0,
             streak: 0,
+            identity: None,
             buffer: Vec::new(),
             start: 0,
             len: 0,
@@ -51,9 +56,11 @@ impl Cache {
         self.handle
     }
 
-    /// Drops what was read ahead.
-    pub(super) const fn forget(&mut self) {
-        self.len = 0;
+    /// Drops what was read ahead, of this file or of any.
+    pub(super) fn forget(&mut self, identity: Option<Identity>) {
+        if identity.is_none() || self.identity.is_none() || identity == self.identity {
+            self.len = 0;
+        }
     }
 
     /// Notes a read that went past the cache.
@@ -106,7 +113,7 @@ impl Cache {
 
     /// What is there from `offset` on.
     fn at(&self, offset: u64) -> &[u8] {
-        let from = offset.checked_sub(self.start).map_or(usize::MAX, size);
+        let from = offset.checked_sub(self.start).map_or(usize::MAX, runtime::size);
         if from >= self.len || clock::monotonic_ns().saturating_sub(self.filled_at) > Self::AGE_MAX {
             return &[];
         }
@@ -114,20 +121,28 @@ impl Cache {
     }
 
     fn fill(&mut self, ring: &mut Ring, offset: u64) -> Result<(), Errno> {
-        if self.buffer.is_empty() {
-            self.buffer = vec![0; Self::SIZE];
+        let size = (self.buffer.len() * 2).clamp(Self::FIRST, Self::LARGEST);
+        if self.buffer.len() < size {
+            self.buffer = vec![0; size];
         }
         self.len = 0;
-        let len = ring.request(Submission {
+        let request = Submission {
             op: op::READ_AT,
             handle: self.handle,
             address: self.buffer.as_mut_ptr() as u64,
-            len: Self::SIZE as u64,
+            len: size as u64,
             offset,
             ..Submission::default()
-        })?;
+        };
+        let len = if self.identity.is_none() {
+            let (len, stat) = with_stat(ring, request);
+            self.identity = stat.ok().map(|stat| identity(&stat));
+            len?
+        } else {
+            ring.request(request)?
+        };
         self.start = offset;
-        self.len = size(len).min(Self::SIZE);
+        self.len = runtime::size(len).min(size);
         self.filled_at = clock::monotonic_ns();
         Ok(())
     }

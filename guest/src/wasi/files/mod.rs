@@ -2,6 +2,7 @@
 
 mod behind;
 mod cache;
+mod identity;
 mod list;
 mod paths;
 mod transfer;
@@ -15,18 +16,21 @@ use super::errno::{EINVAL, ENAMETOOLONG, ENOENT};
 use crate::vm::ring::{Errno, Ring};
 use behind::Behind;
 use cache::Cache;
+use identity::Identity;
 pub(crate) use list::{Entry, list};
 pub(crate) use paths::{
     At, link, make_directory, open, read_link, remove_directory, rename, set_times_at, stat_at, symlink,
     unlink,
 };
-pub(crate) use transfer::{Part, Place, Target};
+pub(crate) use transfer::{Part, Target};
 
 /// What has to be remembered about files between operations: reads ahead and writes behind.
 #[derive(Default)]
 pub(crate) struct Files {
     caches: Vec<Cache>,
     behind: Behind,
+    /// The handle that was written last and the file behind it.
+    writer: Option<(u64, Identity)>,
 }
 
 impl Files {
@@ -35,14 +39,19 @@ impl Files {
         self.behind.settle(ring, handle)
     }
 
-    /// Waits for all writes that are under way. The program's end is no operation that could tell an error.
-    pub(crate) fn flush(&mut self, ring: &mut Ring) {
-        self.behind.wait(ring);
+    /// Waits for all writes that are under way: an error that no operation has told.
+    pub(crate) fn finish(&mut self, ring: &mut Ring) -> Option<Errno> {
+        self.behind.untold(ring)
+    }
+
+    /// The error of an earlier write to `handle`, if one is known, once.
+    pub(crate) fn check(&mut self, ring: &mut Ring, handle: u64) -> Result<(), Errno> {
+        self.behind.check(ring, handle)
     }
 
     /// Sets a file's size in bytes.
     pub(crate) fn set_size(&mut self, ring: &mut Ring, handle: u64, size: u64) -> Result<(), Errno> {
-        self.forget_reads();
+        self.forget_reads(None);
         self.settle(ring, handle)?;
         let request = Submission {
             op: op::SET_SIZE,
@@ -61,7 +70,7 @@ impl Files {
         offset: u64,
         len: u64,
     ) -> Result<(), Errno> {
-        self.forget_reads();
+        self.forget_reads(None);
         self.settle(ring, handle)?;
         let request = Submission {
             op: op::ALLOCATE,
@@ -89,6 +98,9 @@ impl Files {
     pub(crate) fn close(&mut self, ring: &mut Ring, handle: u64) -> Result<(), Errno> {
         let settled = self.settle(ring, handle);
         self.caches.retain(|cache| cache.handle() != handle);
+        if self.writer.is_some_and(|(writer, _)| writer == handle) {
+            self.writer = None;
+        }
         ring.detach(Submission {
             op: op::CLOSE,
             handle,
@@ -97,10 +109,10 @@ impl Files {
         settled
     }
 
-    /// Drops what was read ahead: the program changes a file.
-    fn forget_reads(&mut self) {
+    /// Drops what was read ahead: the program changes a file, or one that is not known.
+    fn forget_reads(&mut self, identity: Option<Identity>) {
         for cache in &mut self.caches {
-            cache.forget();
+            cache.forget(identity);
         }
     }
 }

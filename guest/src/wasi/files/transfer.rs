@@ -3,11 +3,12 @@
 use alloc::vec;
 use alloc::vec::Vec;
 
-use mote_abi::fs::Type;
+use mote_abi::fs::{Stat, Type};
 use mote_abi::ring::{Submission, op};
 
 use super::Files;
 use super::cache::Cache;
+use super::identity::{identity, with_stat};
 use crate::runtime::size;
 use crate::vm::ring::{Errno, Ring, Token};
 
@@ -18,14 +19,6 @@ pub(crate) struct Target {
     pub(crate) kind: Type,
 }
 
-/// Where a write goes.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Place {
-    At(u64),
-    /// The file's end, wherever that is.
-    End,
-}
-
 /// Memory that the VMM is to fill. It stays mapped, and nobody else uses it, until the operation is answered.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Part {
@@ -34,7 +27,7 @@ pub(crate) struct Part {
 }
 
 /// Reads of this size and more go to where they are wanted; smaller ones may be served from what was read ahead.
-const DIRECT_MIN: usize = 64 << 10;
+const DIRECT_MIN: usize = 256 << 10;
 /// Files whose reads are followed.
 const CACHES: usize = 8;
 /// Most parts that one read fills.
@@ -121,34 +114,66 @@ impl Files {
         Ok(data)
     }
 
-    /// Writes `data`: how many bytes. An error may belong to an earlier write.
+    /// Writes `data` at `offset`: how many bytes. An error may belong to an earlier write.
     pub(crate) fn write(
         &mut self,
         ring: &mut Ring,
         file: Target,
         data: &[u8],
-        place: Place,
+        offset: u64,
     ) -> Result<usize, Errno> {
-        self.forget_reads();
         self.behind.check(ring, file.handle)?;
-        let (offset, end) = match place {
-            Place::At(offset) => (offset, 0),
-            Place::End => (0, 1),
-        };
-        let request = Submission {
-            op: op::WRITE_AT,
-            handle: file.handle,
-            address: data.as_ptr() as u64,
-            len: data.len() as u64,
-            offset,
-            extra: [end, 0],
-            ..Submission::default()
-        };
-        if end == 0 && file.kind == Type::RegularFile && self.behind.wants(file.handle, offset, data.len()) {
+        let request = write_request(file, data, offset);
+        if self.behind.wants(file.handle, offset, data.len())
+            && file.kind == Type::RegularFile
+            && self.changes(file.handle)
+        {
             self.behind.write(ring, request, Vec::from(data));
             return Ok(data.len());
         }
-        ring.request(request).map(size)
+        let written = self.write_now(ring, request).0.map(size);
+        self.behind.written();
+        written
+    }
+
+    /// Writes `data` at the file's end: how many bytes, and the file's size behind them. An error may belong to an
+    /// earlier write.
+    pub(crate) fn append(
+        &mut self,
+        ring: &mut Ring,
+        file: Target,
+        data: &[u8],
+    ) -> Result<(usize, u64), Errno> {
+        self.behind.check(ring, file.handle)?;
+        let request = Submission {
+            extra: [1, 0],
+            ..write_request(file, data, 0)
+        };
+        let (written, stat) = self.write_now(ring, request);
+        Ok((size(written?), stat?.size))
+    }
+
+    /// Writes, finds out which file it was and drops what was read ahead of it.
+    fn write_now(
+        &mut self,
+        ring: &mut Ring,
+        request: Submission,
+    ) -> (Result<u64, Errno>, Result<Stat, Errno>) {
+        let (written, stat) = with_stat(ring, request);
+        self.writer = stat.as_ref().ok().map(|stat| (request.handle, identity(stat)));
+        self.forget_reads(self.writer.map(|(_, identity)| identity));
+        (written, stat)
+    }
+
+    /// Drops what was read ahead of the file that a handle writes, if it is known which that is.
+    fn changes(&mut self, handle: u64) -> bool {
+        match self.writer {
+            Some((writer, identity)) if writer == handle => {
+                self.forget_reads(Some(identity));
+                true
+            }
+            _ => false,
+        }
     }
 
     fn cache(&mut self, handle: u64) -> &mut Cache {
@@ -172,6 +197,17 @@ fn read_request(file: Target, part: Part, offset: u64) -> Submission {
         handle: file.handle,
         address: part.address,
         len: part.len,
+        offset,
+        ..Submission::default()
+    }
+}
+
+fn write_request(file: Target, data: &[u8], offset: u64) -> Submission {
+    Submission {
+        op: op::WRITE_AT,
+        handle: file.handle,
+        address: data.as_ptr() as u64,
+        len: data.len() as u64,
         offset,
         ..Submission::default()
     }

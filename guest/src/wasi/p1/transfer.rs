@@ -9,7 +9,7 @@ use wasmtime::Caller;
 use super::fds::{Fd, File};
 use super::{Answer, Failure, errno, fail, memory};
 use crate::runtime::size;
-use crate::wasi::files::{self, Part, Place};
+use crate::wasi::files::{self, Part};
 use crate::wasi::{Host, Stdio};
 
 type Cx<'a, 'b> = &'a mut Caller<'b, Host>;
@@ -78,22 +78,15 @@ fn write_file(host: &mut Host, fd: u32, data: &[u8], offset: Option<u64>) -> Res
     if file.flags & open::WRITE == 0 {
         return Err(Failure::Errno(errno::BADF));
     }
-    let position = offset.unwrap_or(file.position);
     // An offset counts for nothing where writes go to the end, as with pwrite(2) of Linux.
-    let place = if file.append {
-        Place::End
-    } else {
-        Place::At(position)
-    };
-    let written = files.write(ring, file.target, data, place)?;
-    let end = match place {
-        Place::End if offset.is_none() && file.target.kind == Type::RegularFile => {
-            files::stat(ring, file.target.handle)?.size
-        }
-        _ => position
-            .checked_add(written as u64)
-            .ok_or(Failure::Errno(errno::OVERFLOW))?,
-    };
+    if file.append && file.target.kind == Type::RegularFile {
+        return Ok(files.append(ring, file.target, data)?);
+    }
+    let position = offset.unwrap_or(file.position);
+    let written = files.write(ring, file.target, data, position)?;
+    let end = position
+        .checked_add(written as u64)
+        .ok_or(Failure::Errno(errno::OVERFLOW))?;
     Ok((written, end))
 }
 

@@ -106,19 +106,18 @@ fn resource(at: &mut LinkerInstance<'_, Host>, interface: &str, name: &str) -> R
 
 /// A resource whose handles live in the host's table and leave it when the program drops them.
 fn owned<T: Send + 'static>(at: &mut LinkerInstance<'_, Host>, name: &str) -> Result<()> {
-    owned_by(at, name, |_, _: T| ())
+    owned_by(at, name, |_, _: T| Ok(()))
 }
 
 /// As [`owned`], with something to do about a resource that the program has dropped.
 fn owned_by<T: Send + 'static>(
     at: &mut LinkerInstance<'_, Host>,
     name: &str,
-    dropped: fn(&mut Host, T),
+    dropped: fn(&mut Host, T) -> Result<()>,
 ) -> Result<()> {
     at.resource(name, ResourceType::host::<T>(), move |mut cx: Cx<'_>, handle| {
         let host = cx.data_mut();
         let resource = host.table.delete(Resource::<T>::new_own(handle))?;
-        dropped(host, resource);
-        Ok(())
+        dropped(host, resource)
     })
 }

@@ -14,7 +14,7 @@ use super::types::{
 use super::{Descriptor, Open};
 use crate::runtime::size;
 use crate::wasi::Host;
-use crate::wasi::files::{self, Place};
+use crate::wasi::files;
 use crate::wasi::p2::Cx;
 
 /// Largest read; a program that asks for more gets less, as it must expect.
@@ -44,9 +44,8 @@ fn with<T>(
 ) -> Answer<T> {
     let host = cx.data_mut();
     let open = open(host, this)?;
-    let result = operation(host, &open);
-    super::release(host, open);
-    Ok((result,))
+    // The table has a share of it, too: it stays open.
+    Ok((operation(host, &open),))
 }
 
 pub(super) fn advise(cx: Cx<'_>, (this, offset, len, advice): (This, u64, u64, Advice)) -> Answer<()> {
@@ -114,9 +113,7 @@ pub(super) fn read(cx: Cx<'_>, (this, len, offset): (This, u64, u64)) -> Answer<
 pub(super) fn write(cx: Cx<'_>, (this, data, offset): (This, Vec<u8>, u64)) -> Answer<u64> {
     with(cx, &this, |host, open| {
         file(open)?;
-        let written = host
-            .files
-            .write(&mut host.ring, open.target, &data, Place::At(offset))?;
+        let written = host.files.write(&mut host.ring, open.target, &data, offset)?;
         Ok(written as u64)
     })
 }

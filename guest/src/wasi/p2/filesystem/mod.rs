@@ -10,12 +10,13 @@ mod types;
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::sync::atomic::AtomicU32;
 
 use mote_abi::boot::grant;
 use mote_abi::fs::{Type, open};
 use mote_abi::ring::FIRST_PREOPEN;
-use wasmtime::Result;
 use wasmtime::component::{LinkerInstance, Resource};
+use wasmtime::{Result, bail};
 
 use super::Cx;
 use crate::wasi::Host;
@@ -30,6 +31,8 @@ pub(super) struct Open {
     flags: u64,
     /// There from the start and never closed.
     preopen: bool,
+    /// Errors of writes that the program was told of.
+    told: AtomicU32,
 }
 
 /// `wasi:filesystem/types.descriptor`.
@@ -41,19 +44,22 @@ impl Open {
     }
 }
 
-/// Gives up one share of what is open.
-fn release(host: &mut Host, open: Arc<Open>) {
+/// Gives up one share of what is open. The last one closes it, and if a write has failed that the program was not told
+/// of, it learns it here by its end: dropping a handle has no answer.
+fn release(host: &mut Host, open: Arc<Open>) -> Result<()> {
     if let Some(open) = Arc::into_inner(open)
         && !open.preopen
+        && let Err(errno) = host.files.close(&mut host.ring, open.target.handle)
+        && open.told.into_inner() == 0
     {
-        // A write that failed behind is told by a later write, flush or sync; dropping a handle tells nothing.
-        let _ = host.files.close(&mut host.ring, open.target.handle);
+        bail!("a write to a file failed after it was taken: error {errno} of the host");
     }
+    Ok(())
 }
 
 /// The program has dropped the descriptor.
-pub(super) fn descriptor_dropped(host: &mut Host, descriptor: Descriptor) {
-    release(host, descriptor.0);
+pub(super) fn descriptor_dropped(host: &mut Host, descriptor: Descriptor) -> Result<()> {
+    release(host, descriptor.0)
 }
 
 pub(super) fn preopens(at: &mut LinkerInstance<'_, Host>, name: &str) -> Result<bool> {
@@ -84,6 +90,7 @@ fn get_directories(mut cx: Cx<'_>, (): ()) -> Result<(Directories,)> {
                 open::READ | open::WRITE
             },
             preopen: true,
+            told: AtomicU32::new(0),
         };
         list.push((host.table.push(Descriptor(Arc::new(open)))?, path.to_string()));
     }

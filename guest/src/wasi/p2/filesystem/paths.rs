@@ -2,6 +2,7 @@
 
 use alloc::string::String;
 use alloc::sync::Arc;
+use core::sync::atomic::AtomicU32;
 
 use wasmtime::component::Resource;
 
@@ -132,6 +133,7 @@ pub(super) fn open_at(
             target: Target { handle, kind },
             flags,
             preopen: false,
+            told: AtomicU32::new(0),
         })
     });
     Ok((match opened {

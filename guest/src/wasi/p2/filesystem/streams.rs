@@ -2,6 +2,7 @@
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::sync::atomic::Ordering;
 
 use mote_abi::fs::{Type, open};
 use wasmtime::component::Resource;
@@ -12,7 +13,7 @@ use crate::runtime::size;
 use crate::vm::ring::{Errno, Ring};
 use crate::wasi::Host;
 use crate::wasi::errno::EIO;
-use crate::wasi::files::{Files, Place};
+use crate::wasi::files::Files;
 use crate::wasi::p2::Cx;
 use crate::wasi::p2::io::{InputStream, OutputStream, StreamFailure};
 
@@ -55,15 +56,16 @@ impl FileInput {
     }
 
     /// The program has dropped the stream.
-    pub(in crate::wasi::p2) fn dropped(self, host: &mut Host) {
-        release(host, self.open);
+    pub(in crate::wasi::p2) fn dropped(self, host: &mut Host) -> wasmtime::Result<()> {
+        release(host, self.open)
     }
 }
 
 /// Writes a file from a position on, or at its end.
 pub(in crate::wasi::p2) struct FileOutput {
     open: Arc<Open>,
-    place: Place,
+    /// Where the next write goes, or `None` for the file's end.
+    position: Option<u64>,
     failed: bool,
 }
 
@@ -85,18 +87,27 @@ impl FileOutput {
         data: &[u8],
     ) -> Result<(), StreamFailure> {
         self.permit()?;
-        self.write_all(files, ring, data).map_err(|errno| {
-            self.failed = true;
-            errno.into()
-        })
+        self.write_all(files, ring, data)
+            .map_err(|errno| self.fail(errno))
+    }
+
+    /// Closes the stream for an error that the program is told.
+    fn fail(&mut self, errno: Errno) -> StreamFailure {
+        self.failed = true;
+        self.open.told.fetch_add(1, Ordering::Relaxed);
+        errno.into()
     }
 
     fn write_all(&mut self, files: &mut Files, ring: &mut Ring, mut data: &[u8]) -> Result<(), Errno> {
         while !data.is_empty() {
-            let written = files.write(ring, self.open.target, data, self.place)?;
-            if let Place::At(position) = &mut self.place {
-                *position = position.saturating_add(written as u64);
-            }
+            let written = match &mut self.position {
+                Some(position) => {
+                    let written = files.write(ring, self.open.target, data, *position)?;
+                    *position = position.saturating_add(written as u64);
+                    written
+                }
+                None => files.append(ring, self.open.target, data)?.0,
+            };
             data = match data.get(written..) {
                 Some(rest) if written > 0 => rest,
                 _ => return Err(EIO),
@@ -105,22 +116,21 @@ impl FileOutput {
         Ok(())
     }
 
-    /// Waits until what was written is with the host.
+    /// What was written is on its way to the host, in order. An error that is known closes the stream.
     pub(in crate::wasi::p2) fn flush(
         &mut self,
         files: &mut Files,
         ring: &mut Ring,
     ) -> Result<(), StreamFailure> {
         self.permit()?;
-        files.settle(ring, self.open.target.handle).map_err(|errno| {
-            self.failed = true;
-            errno.into()
-        })
+        files
+            .check(ring, self.open.target.handle)
+            .map_err(|errno| self.fail(errno))
     }
 
     /// The program has dropped the stream.
-    pub(in crate::wasi::p2) fn dropped(self, host: &mut Host) {
-        release(host, self.open);
+    pub(in crate::wasi::p2) fn dropped(self, host: &mut Host) -> wasmtime::Result<()> {
+        release(host, self.open)
     }
 }
 
@@ -140,7 +150,7 @@ pub(super) fn read_via_stream(mut cx: Cx<'_>, (this, offset): (This, u64)) -> An
     Ok((Ok(host.table.push(stream)?),))
 }
 
-fn output(mut cx: Cx<'_>, this: &This, place: Place) -> Answer<Resource<OutputStream>> {
+fn output(mut cx: Cx<'_>, this: &This, position: Option<u64>) -> Answer<Resource<OutputStream>> {
     let host = cx.data_mut();
     let open = descriptor::open(host, this)?;
     if open.target.kind == Type::Directory || open.flags & open::WRITE == 0 {
@@ -148,16 +158,16 @@ fn output(mut cx: Cx<'_>, this: &This, place: Place) -> Answer<Resource<OutputSt
     }
     let stream = OutputStream::File(FileOutput {
         open,
-        place,
+        position,
         failed: false,
     });
     Ok((Ok(host.table.push(stream)?),))
 }
 
 pub(super) fn write_via_stream(cx: Cx<'_>, (this, offset): (This, u64)) -> Answer<Resource<OutputStream>> {
-    output(cx, &this, Place::At(offset))
+    output(cx, &this, Some(offset))
 }
 
 pub(super) fn append_via_stream(cx: Cx<'_>, (this,): (This,)) -> Answer<Resource<OutputStream>> {
-    output(cx, &this, Place::End)
+    output(cx, &this, None)
 }

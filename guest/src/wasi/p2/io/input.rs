@@ -56,12 +56,13 @@ pub(super) fn is_ready(host: &mut Host, stream: &Resource<InputStream>) -> Resul
 }
 
 /// The program has dropped the stream.
-pub(in crate::wasi::p2) fn dropped(host: &mut Host, stream: InputStream) {
+pub(in crate::wasi::p2) fn dropped(host: &mut Host, stream: InputStream) -> Result<()> {
     match stream {
         InputStream::Stdin => {}
         InputStream::Handle(mut input) => input.stop(&mut host.ring),
-        InputStream::File(file) => file.dropped(host),
+        InputStream::File(file) => return file.dropped(host),
     }
+    Ok(())
 }
 
 /// What is there to read, at most `len` bytes; `wait` says whether to wait for the first.

@@ -68,12 +68,13 @@ fn start(
 }
 
 /// The program has dropped the stream.
-pub(in crate::wasi::p2) fn dropped(host: &mut Host, stream: OutputStream) {
+pub(in crate::wasi::p2) fn dropped(host: &mut Host, stream: OutputStream) -> Result<()> {
     match stream {
         OutputStream::Stdio(_) => {}
         OutputStream::Handle(mut output) => output.abandon(&mut host.ring),
-        OutputStream::File(file) => file.dropped(host),
+        OutputStream::File(file) => return file.dropped(host),
     }
+    Ok(())
 }
 
 /// Writes all of `data`, waiting for room.
@@ -171,17 +172,15 @@ pub(super) fn blocking_write_zeroes(
 
 pub(super) fn flush(mut cx: Cx<'_>, (stream,): (Resource<OutputStream>,)) -> Result<Unit> {
     let host = cx.data_mut();
-    let result = permit(host, &stream)?.map(drop);
+    let result = match host.table.get_mut(&stream)? {
+        OutputStream::File(file) => file.flush(&mut host.files, &mut host.ring),
+        _ => permit(host, &stream)?.map(drop),
+    };
     Ok((streamed(host, result)?,))
 }
 
-pub(super) fn blocking_flush(mut cx: Cx<'_>, (stream,): (Resource<OutputStream>,)) -> Result<Unit> {
-    let host = cx.data_mut();
-    if let OutputStream::File(file) = host.table.get_mut(&stream)? {
-        let result = file.flush(&mut host.files, &mut host.ring);
-        return Ok((streamed(host, result)?,));
-    }
-    flush(cx, (stream,))
+pub(super) fn blocking_flush(cx: Cx<'_>, args: (Resource<OutputStream>,)) -> Result<Unit> {
+    flush(cx, args)
 }
 
 pub(super) fn subscribe(cx: Cx<'_>, (stream,): (Resource<OutputStream>,)) -> Result<(Resource<Pollable>,)> {
