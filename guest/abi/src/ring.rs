@@ -182,8 +182,8 @@ pub mod op {
     /// 1 if `handle` and handle `extra[0]` are the same file, 0 if not.
     pub const IS_SAME: u64 = 34;
 
-    /// Make a socket. `extra[0]`: [`crate::net::family`], `extra[1]`: [`crate::net::kind`]. Result: its handle.
-    /// -EACCES without a grant.
+    /// Make a socket. `extra[0]`: [`crate::net::family`], `extra[1]`: [`crate::net::kind`]. Parks, for a moment. Result:
+    /// its handle. -EACCES without a grant.
     pub const SOCKET: u64 = 48;
     /// Bind to the [`crate::net::Address`] at `address`.
     pub const BIND: u64 = 49;
@@ -193,7 +193,7 @@ pub mod op {
     /// Listen, with a queue of `extra[0]`.
     pub const LISTEN: u64 = 51;
     /// Take the next connection of a listening socket or of [`super::HTTP_INCOMING`]. Parks. Result: its handle. A
-    /// socket's peer is written to `address` unless that is 0.
+    /// socket's peer is written to `address` unless that is 0. -EPIPE if there will be no more HTTP requests.
     pub const ACCEPT: u64 = 52;
     /// Write the own [`crate::net::Address`] to `address`.
     pub const LOCAL_ADDRESS: u64 = 53;
@@ -203,7 +203,8 @@ pub mod op {
     pub const GET_OPTION: u64 = 55;
     /// Set option `extra[0]` to `extra[1]`.
     pub const SET_OPTION: u64 = 56;
-    /// End a direction of a connection. `extra[0]`: 0 receiving, 1 sending, 2 both.
+    /// End a direction of a connection. `extra[0]`: 0 receiving, 1 sending, 2 both. With sending it takes its turn after
+    /// the writes before it: parks.
     pub const SHUTDOWN: u64 = 57;
     /// Send a datagram of `len` bytes at `address`, to the [`crate::net::Address`] at `offset` unless that is 0.
     /// Result: bytes sent. -EAGAIN if there is no room: it does not park.

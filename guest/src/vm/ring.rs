@@ -15,6 +15,8 @@ pub(crate) type Errno = i64;
 pub(crate) struct Ring {
     next_token: u64,
     pending: BTreeMap<u64, Pending>,
+    /// Handles that nobody asked for in the end.
+    unwanted: Vec<u64>,
     submitted: u32,
     completed: u32,
 }
@@ -22,6 +24,8 @@ pub(crate) struct Ring {
 enum Pending {
     Unanswered,
     Answered(i64),
+    /// Nobody will ask. If the answer is a new handle, it is closed.
+    Unwanted,
     /// Nobody will ask. The memory is the submission's and lives until it is answered.
     Abandoned {
         _memory: Vec<u8>,
@@ -37,6 +41,7 @@ impl Ring {
         Ring {
             next_token: 1,
             pending: BTreeMap::new(),
+            unwanted: Vec::new(),
             submitted: 0,
             completed: 0,
         }
@@ -82,6 +87,25 @@ impl Ring {
                 extra: [token.0, 0],
                 ..Submission::default()
             });
+        }
+    }
+
+    /// Forgets a submission without addresses whose answer is a new handle: it is taken back, or the handle is closed.
+    pub(crate) fn discard(&mut self, token: Token) {
+        self.collect();
+        match self.pending.get_mut(&token.0) {
+            Some(entry @ Pending::Unanswered) => {
+                *entry = Pending::Unwanted;
+                self.detach(Submission {
+                    op: op::CANCEL,
+                    extra: [token.0, 0],
+                    ..Submission::default()
+                });
+            }
+            _ => {
+                let answer = self.take(token).and_then(|result| u64::try_from(result).ok());
+                self.unwanted.extend(answer);
+            }
         }
     }
 
@@ -140,6 +164,10 @@ impl Ring {
                 Some(Pending::Abandoned { .. }) => {
                     self.pending.remove(&completion.token);
                 }
+                Some(Pending::Unwanted) => {
+                    self.pending.remove(&completion.token);
+                    self.unwanted.extend(u64::try_from(completion.result).ok());
+                }
                 // Detached.
                 _ => {}
             }
@@ -170,8 +198,26 @@ impl Ring {
 
     /// Sleeps until a completion arrives or CLOCK_MONOTONIC reaches `deadline`. Serves what was submitted, too.
     pub(crate) fn wait(&mut self, deadline: u64) {
+        while let Some(handle) = self.unwanted.pop() {
+            self.detach(Submission {
+                op: op::CLOSE,
+                handle,
+                ..Submission::default()
+            });
+        }
         super::call(&[call::WAIT, deadline]);
         self.collect();
+    }
+
+    /// Completions taken in so far. Whoever looks at several things before it waits compares this, and looks again
+    /// rather than wait if one look has taken in what an earlier one was about.
+    pub(crate) fn collected(&self) -> u32 {
+        self.completed
+    }
+
+    /// Has the VMM serve what was submitted, and takes in what can be answered at once.
+    pub(crate) fn serve(&mut self) {
+        self.wait(0);
     }
 
     /// Sleeps until the submission is answered.

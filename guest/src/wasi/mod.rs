@@ -4,6 +4,7 @@ pub(crate) mod errno;
 pub(crate) mod files;
 pub(crate) mod p1;
 pub(crate) mod p2;
+mod sockets;
 mod stdio;
 mod streams;
 

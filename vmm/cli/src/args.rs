@@ -70,6 +70,8 @@ pub(crate) struct Run {
         value_delimiter = ','
     )]
     pub(crate) wasm: Vec<options::Wasm>,
+    #[command(flatten)]
+    pub(crate) network: Network,
     /// The program's own name, its first argument; the file's name by default.
     #[arg(long, value_name = "NAME")]
     pub(crate) argv0: Option<String>,
@@ -119,9 +121,8 @@ pub(crate) struct Serve {
     /// Grants a folder of the host that the program may only read.
     #[arg(long = "dir-ro", value_name = "HOST[::GUEST]", value_parser = options::Dir::read_only)]
     pub(crate) dirs_ro: Vec<options::Dir>,
-    /// Grants the network: TCP and UDP sockets, name lookup and outgoing HTTP requests.
-    #[arg(long)]
-    pub(crate) net: bool,
+    #[command(flatten)]
+    pub(crate) network: Network,
     /// Most requests that are served at once, each by a VM; four for each processor, and at least 8, by default.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096))]
     pub(crate) max_vms: Option<u32>,
@@ -148,6 +149,28 @@ pub(crate) struct Serve {
     /// The component.
     #[arg(value_name = "FILE")]
     pub(crate) file: PathBuf,
+}
+
+/// What a program may reach of the network.
+#[derive(Debug, Group)]
+pub(crate) struct Network {
+    /// Grants the network: TCP and UDP sockets, name lookup and outgoing HTTP requests.
+    #[arg(long)]
+    pub(crate) net: bool,
+    /// The wasmtime command's spelling: inherit-network, allow-ip-name-lookup, http, tcp, udp.
+    #[arg(
+        short = 'S',
+        long = "wasi",
+        value_name = "KEY[=VALUE][,...]",
+        value_delimiter = ','
+    )]
+    pub(crate) wasi: Vec<options::Wasi>,
+    /// Names are looked up by this file, as by resolv.conf(5); /etc/resolv.conf by default.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) resolv_conf: Option<PathBuf>,
+    /// Names are first looked for in this file, as in hosts(5); /etc/hosts by default.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) hosts: Option<PathBuf>,
 }
 
 #[derive(Debug, Group)]

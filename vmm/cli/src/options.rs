@@ -114,6 +114,38 @@ impl Dir {
     }
 }
 
+/// An option of the wasmtime command's `-S` that Mote has under another name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wasi {
+    Sockets(bool),
+    NameLookup(bool),
+    Http(bool),
+    /// What is so anyway.
+    Nothing,
+}
+
+impl FromStr for Wasi {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Wasi, String> {
+        let (name, value) = text.split_once('=').unwrap_or((text, "y"));
+        let on = match value {
+            "y" | "yes" | "true" => true,
+            "n" | "no" | "false" => false,
+            _ => return Err(format!("-S {text}: expected y or n")),
+        };
+        match (name, on) {
+            ("inherit-network", _) => Ok(Wasi::Sockets(on)),
+            ("allow-ip-name-lookup", _) => Ok(Wasi::NameLookup(on)),
+            ("http", _) => Ok(Wasi::Http(on)),
+            ("tcp" | "udp" | "cli" | "common", true) => Ok(Wasi::Nothing),
+            _ => Err(format!(
+                "-S {text} is not supported; inherit-network, allow-ip-name-lookup, http, tcp and udp are"
+            )),
+        }
+    }
+}
+
 /// The memory limit as it goes to the VM.
 pub(crate) fn memory_limit(bytes: u64) -> Result<u64, String> {
     if bytes < LEAST_MEMORY {
@@ -197,6 +229,22 @@ mod tests {
         assert_eq!(Dir::read_only("a::b"), dir("a", "b", true));
         for text in ["", "::a", "a::b::ro"] {
             assert!(Dir::writable(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn wasi_options() {
+        for (text, option) in [
+            ("inherit-network", Wasi::Sockets(true)),
+            ("inherit-network=n", Wasi::Sockets(false)),
+            ("allow-ip-name-lookup=y", Wasi::NameLookup(true)),
+            ("http", Wasi::Http(true)),
+            ("tcp=yes", Wasi::Nothing),
+        ] {
+            assert_eq!(text.parse(), Ok(option), "{text}");
+        }
+        for text in ["", "udp=n", "nn", "http=1"] {
+            assert!(text.parse::<Wasi>().is_err(), "{text}");
         }
     }
 

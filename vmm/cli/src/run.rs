@@ -10,10 +10,10 @@ use std::{
 use anyhow::{Context, bail};
 use mote_abi::code::Kind;
 use mote_config::{Preopen, Reason, VmmConfig};
-use mote_launch::{Launch, Node};
+use mote_launch::{Launch, Node, broker};
 
 use crate::{
-    args, compile, folders,
+    args, compile, folders, network,
     options::{self, Wasm},
     signals::Held,
     stats,
@@ -44,6 +44,9 @@ pub(crate) fn run(args: &args::Run) -> anyhow::Result<ExitCode> {
     let mut launch = Launch::new(&node, &config, program.code.as_fd(), &name).die_with_parent(true);
     for folder in folders {
         launch = launch.preopen(folder);
+    }
+    if config.network.sockets || config.network.name_lookup {
+        launch = launch.broker(broker::start(None).context("cannot start the broker of sockets")?);
     }
     let vmm = launch.spawn()?;
     held.forward(vmm.killer());
@@ -113,7 +116,7 @@ fn configure(args: &args::Run) -> anyhow::Result<(PathBuf, VmmConfig)> {
             .map_err(anyhow::Error::msg)?,
         user: (!preopens.is_empty()).then(folders::caller).transpose()?,
         preopens,
-        network: mote_config::Network::default(),
+        network: network::configure(&args.network)?,
         front_fd: None,
         log_prefix: false,
         timeout_ms: timeout.map(|t| u64::try_from(t.as_millis()).unwrap_or(u64::MAX).max(1)),

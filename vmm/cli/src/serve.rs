@@ -20,13 +20,10 @@ use mote_launch::{
 };
 
 use crate::{
-    args, compile, folders,
+    args, compile, folders, network,
     options::{self, Wasm},
     signals::Held,
 };
-
-/// Largest file that names are looked up by.
-const FILE_MAX: usize = 256 << 10;
 
 /// Serves until it is told to end.
 pub(crate) fn serve(args: &args::Serve) -> anyhow::Result<ExitCode> {
@@ -113,7 +110,7 @@ fn configure(args: &args::Serve) -> anyhow::Result<(VmmConfig, FrontConfig)> {
             fd: 0,
         })
         .collect();
-    let network = network(args.net)?;
+    let network = network::configure(&args.network)?;
     let front = FrontConfig {
         request_ms: timeout.map_or(0, milliseconds),
         drain_ms: milliseconds(args.drain),
@@ -154,31 +151,6 @@ fn default_vms() -> u32 {
         .unwrap_or(u32::MAX)
         .saturating_mul(4)
         .max(8)
-}
-
-/// The grants of `--net`.
-fn network(granted: bool) -> anyhow::Result<Network> {
-    let mut network = Network {
-        sockets: granted,
-        name_lookup: granted,
-        http: granted,
-        ..Network::default()
-    };
-    if granted {
-        network.resolv_conf = text("/etc/resolv.conf")?;
-        network.hosts = text("/etc/hosts")?;
-    }
-    Ok(network)
-}
-
-/// The text of a file that may be missing.
-fn text(path: &str) -> anyhow::Result<String> {
-    match std::fs::read(path) {
-        Ok(bytes) if bytes.len() > FILE_MAX => bail!("{path} has more than {FILE_MAX} bytes"),
-        Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(String::new()),
-        Err(e) => Err(e).with_context(|| path.to_string()),
-    }
 }
 
 fn outgoing(network: &Network) -> anyhow::Result<Outgoing> {

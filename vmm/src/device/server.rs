@@ -46,8 +46,10 @@ enum Direction {
     Out,
 }
 
-fn direction(operation: u64) -> Option<Direction> {
-    match operation {
+fn direction(submission: &Submission) -> Option<Direction> {
+    match submission.op {
+        // What was written before goes out first.
+        op::SHUTDOWN if submission.extra[0] != 0 => Some(Direction::Out),
         op::READ | op::READ_AT | op::ACCEPT | op::RECEIVE_FROM => Some(Direction::In),
         op::WRITE | op::WRITE_AT | op::CONNECT | op::SEND_TO => Some(Direction::Out),
         _ => None,
@@ -56,7 +58,7 @@ fn direction(operation: u64) -> Option<Direction> {
 
 /// The queue that a submission stands in, if any.
 fn queue(submission: &Submission) -> Option<(u64, Direction)> {
-    direction(submission.op).map(|direction| (submission.handle, direction))
+    direction(submission).map(|direction| (submission.handle, direction))
 }
 
 impl Server {

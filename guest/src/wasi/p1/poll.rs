@@ -101,6 +101,7 @@ pub(super) fn poll_oneoff(
     }
     let mut written = 0_u32;
     while written == 0 {
+        let seen = host.ring.collected();
         let now = clock::monotonic_ns();
         let mut deadline = u64::MAX;
         for sub in &list {
@@ -128,7 +129,7 @@ pub(super) fn poll_oneoff(
                 written += 1;
             }
         }
-        if written == 0 {
+        if written == 0 && host.ring.collected() == seen {
             host.ring.wait(deadline);
         }
     }

@@ -9,6 +9,7 @@ mod clocks;
 mod filesystem;
 mod io;
 mod random;
+mod sockets;
 
 use mote_abi::ring::phase;
 use mote_abi::wasi::{RUN, offers_version, split_version};
@@ -79,6 +80,7 @@ fn function(at: &mut LinkerInstance<'_, Host>, interface: &str, name: &str) -> R
         "wasi:filesystem/types" => filesystem::types(at, name)?,
         "wasi:filesystem/preopens" => filesystem::preopens(at, name)?,
         _ if interface.starts_with("wasi:cli/") => cli::function(at, name)?,
+        _ if interface.starts_with("wasi:sockets/") => sockets::function(at, interface, name)?,
         _ => absent::function(at, interface, name)?,
     };
     if done {
@@ -100,6 +102,7 @@ fn resource(at: &mut LinkerInstance<'_, Host>, interface: &str, name: &str) -> R
         "directory-entry-stream" => owned::<filesystem::DirectoryEntryStream>(at, name),
         "terminal-input" => owned::<cli::TerminalInput>(at, name),
         "terminal-output" => owned::<cli::TerminalOutput>(at, name),
+        _ if sockets::resource(at, name)? => Ok(()),
         _ => absent::resource(at, interface, name),
     }
 }

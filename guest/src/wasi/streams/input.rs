@@ -21,7 +21,10 @@ pub(crate) struct Input {
 }
 
 impl Input {
-    const SIZE: usize = 64 << 10;
+    /// Bytes of the first read. A read that fills the buffer is followed by one of twice the size.
+    const FIRST: usize = 8 << 10;
+    /// Bytes of the largest read.
+    const MOST: usize = 64 << 10;
 
     pub(crate) const fn new(handle: u64) -> Input {
         Input {
@@ -67,6 +70,19 @@ impl Input {
         ready
     }
 
+    /// As [`Self::readable`]; a read that it starts is tried at once.
+    pub(crate) fn readable_now(&mut self, ring: &mut Ring) -> bool {
+        let reading = self.reading.is_some();
+        if self.readable(ring) {
+            return true;
+        }
+        if reading {
+            return false;
+        }
+        ring.serve();
+        self.readable(ring)
+    }
+
     /// Takes back the read that may be under way. The handle stays open.
     pub(crate) fn stop(&mut self, ring: &mut Ring) {
         if let Some(token) = self.reading.take() {
@@ -81,7 +97,9 @@ impl Input {
             return;
         }
         if self.buffer.is_empty() {
-            self.buffer = vec![0; Self::SIZE];
+            self.buffer = vec![0; Self::FIRST];
+        } else if self.data.end == self.buffer.len() && self.buffer.len() < Self::MOST {
+            self.buffer = vec![0; self.buffer.len() * 2];
         }
         let request = Submission {
             op: op::READ,

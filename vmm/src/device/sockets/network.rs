@@ -6,6 +6,7 @@ use std::os::fd::OwnedFd;
 
 use mote_abi::ring::{HTTP_INCOMING, Submission, op};
 use mote_config::broker::{ANSWER_LEN, Request as Asked};
+use mote_config::front::vm;
 
 use super::super::answer::{Attempt, Errno, Request, Wait};
 use super::super::objects::{Object, Objects};
@@ -16,13 +17,6 @@ use super::socket::Socket;
 /// Most incoming HTTP requests that are kept before the guest takes them. The front waits for one to be done before it
 /// hands over the next.
 const INCOMING_MAX: usize = 64;
-
-/// One-byte messages of the front and to it: a stream for an incoming request; one for an outgoing request, asked for or
-/// handed over.
-mod vm {
-    pub(super) const INCOMING: u8 = b'R';
-    pub(super) const OUTGOING: u8 = b'O';
-}
 
 /// Which addresses sockets may reach.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -9,8 +9,8 @@ use super::error::{Failure, Streamed, streamed};
 use super::{Pollable, new_child_pollable};
 use crate::runtime::size;
 use crate::wasi::Host;
-use crate::wasi::p2::Cx;
 use crate::wasi::p2::filesystem::FileInput;
+use crate::wasi::p2::{Cx, sockets};
 use crate::wasi::streams::Input;
 
 /// `wasi:io/streams.input-stream`.
@@ -22,6 +22,8 @@ pub(in crate::wasi::p2) enum InputStream {
     Handle(Input),
     /// A file.
     File(FileInput),
+    /// The connection of the TCP socket with this number in the table.
+    Tcp(u32),
 }
 
 /// Largest read; a program that asks for more gets less, as it must expect.
@@ -36,6 +38,10 @@ fn try_take(host: &mut Host, stream: &Resource<InputStream>, len: usize) -> Resu
         InputStream::Stdin => &mut host.stdio.input,
         InputStream::Handle(input) => input,
         InputStream::File(file) => return Ok(file.read(&mut host.files, &mut host.ring, len).map(Some)),
+        InputStream::Tcp(socket) => {
+            let socket = *socket;
+            return sockets::read(host, socket, len.min(READ_MAX));
+        }
     };
     let len = len.min(READ_MAX);
     Ok(match input.read(&mut host.ring, len) {
@@ -52,6 +58,10 @@ pub(super) fn is_ready(host: &mut Host, stream: &Resource<InputStream>) -> Resul
         InputStream::Stdin => host.stdio.input.readable(&mut host.ring),
         InputStream::Handle(input) => input.readable(&mut host.ring),
         InputStream::File(_) => true,
+        InputStream::Tcp(socket) => {
+            let socket = *socket;
+            sockets::readable(host, socket)?
+        }
     })
 }
 
@@ -59,6 +69,7 @@ pub(super) fn is_ready(host: &mut Host, stream: &Resource<InputStream>) -> Resul
 pub(in crate::wasi::p2) fn dropped(host: &mut Host, stream: InputStream) -> Result<()> {
     match stream {
         InputStream::Stdin => {}
+        InputStream::Tcp(socket) => sockets::input_dropped(host, socket),
         InputStream::Handle(mut input) => input.stop(&mut host.ring),
         InputStream::File(file) => return file.dropped(host),
     }
@@ -73,8 +84,14 @@ pub(super) fn take(
     wait: bool,
 ) -> Result<core::result::Result<Vec<u8>, Failure>> {
     if len == 0 {
-        host.table.get(stream)?;
-        return Ok(Ok(Vec::new()));
+        return match host.table.get(stream)? {
+            // A connection that has ended says so even then.
+            InputStream::Tcp(socket) => {
+                let socket = *socket;
+                Ok(sockets::read(host, socket, 0)?.map(Option::unwrap_or_default))
+            }
+            _ => Ok(Ok(Vec::new())),
+        };
     }
     let len = size(len);
     loop {

@@ -10,8 +10,8 @@ use super::error::{Failure, Streamed, streamed};
 use super::{Pollable, new_child_pollable};
 use crate::runtime::size;
 use crate::wasi::Host;
-use crate::wasi::p2::Cx;
 use crate::wasi::p2::filesystem::FileOutput;
+use crate::wasi::p2::{Cx, sockets};
 use crate::wasi::streams::Output;
 
 /// `wasi:io/streams.output-stream`.
@@ -23,6 +23,8 @@ pub(in crate::wasi::p2) enum OutputStream {
     Handle(Output),
     /// A file.
     File(FileOutput),
+    /// The connection of the TCP socket with this number in the table.
+    Tcp(u32),
 }
 
 /// Most bytes that `blocking-write-and-flush` and `blocking-write-zeroes-and-flush` take. (wasi:io/streams)
@@ -37,6 +39,10 @@ pub(super) fn permit(
         OutputStream::Stdio(descriptor) => host.stdio.output(*descriptor),
         OutputStream::Handle(output) => output,
         OutputStream::File(file) => return Ok(file.permit()),
+        OutputStream::Tcp(socket) => {
+            let socket = *socket;
+            return sockets::permit(host, socket);
+        }
     };
     Ok(output
         .permit(&mut host.ring)
@@ -50,6 +56,10 @@ pub(super) fn is_ready(host: &mut Host, stream: &Resource<OutputStream>) -> Resu
         OutputStream::Stdio(descriptor) => host.stdio.output(*descriptor).writable(&mut host.ring),
         OutputStream::Handle(output) => output.writable(&mut host.ring),
         OutputStream::File(_) => true,
+        OutputStream::Tcp(socket) => {
+            let socket = *socket;
+            sockets::writable(host, socket)?
+        }
     })
 }
 
@@ -63,6 +73,10 @@ fn start(
         OutputStream::Stdio(descriptor) => host.stdio.output(*descriptor),
         OutputStream::Handle(output) => output,
         OutputStream::File(file) => return Ok(file.write(&mut host.files, &mut host.ring, &data)),
+        OutputStream::Tcp(socket) => {
+            let socket = *socket;
+            return sockets::write(host, socket, data);
+        }
     };
     Ok(output.write(&mut host.ring, data).map_err(Failure::from))
 }
@@ -73,6 +87,7 @@ pub(in crate::wasi::p2) fn dropped(host: &mut Host, stream: OutputStream) -> Res
         OutputStream::Stdio(_) => {}
         OutputStream::Handle(mut output) => output.abandon(&mut host.ring),
         OutputStream::File(file) => return file.dropped(host),
+        OutputStream::Tcp(socket) => sockets::output_dropped(host, socket),
     }
     Ok(())
 }

@@ -9,7 +9,7 @@ use super::{InputStream, OutputStream, input, output};
 use crate::vm::clock;
 use crate::vm::ring::Token;
 use crate::wasi::Host;
-use crate::wasi::p2::Cx;
+use crate::wasi::p2::{Cx, sockets};
 
 /// `wasi:io/poll.pollable`: what has to happen before it is ready. Parents are named by their number in the table;
 /// they outlive their pollables, see [`new_child_pollable`].
@@ -25,6 +25,8 @@ pub(in crate::wasi::p2) enum Pollable {
     Input(u32),
     /// The [`OutputStream`] takes at least one byte.
     Output(u32),
+    /// Something about a socket or a lookup.
+    Socket(sockets::Pollable),
 }
 
 /// A pollable that the program owns.
@@ -49,6 +51,7 @@ fn is_ready(host: &mut Host, pollable: &Resource<Pollable>, now: u64) -> Result<
         Pollable::Answer(token) => !host.ring.is_pending(token),
         Pollable::Input(stream) => input::is_ready(host, &Resource::<InputStream>::new_borrow(stream))?,
         Pollable::Output(stream) => output::is_ready(host, &Resource::<OutputStream>::new_borrow(stream))?,
+        Pollable::Socket(pollable) => return sockets::is_ready(host, pollable),
     };
     Ok((ready, u64::MAX))
 }
@@ -75,6 +78,7 @@ pub(super) fn poll(mut cx: Cx<'_>, (list,): (Vec<Resource<Pollable>>,)) -> Resul
 /// Sleeps until at least one is ready; the indices of those that are.
 fn wait(host: &mut Host, list: &[Resource<Pollable>]) -> Result<Vec<u32>> {
     loop {
+        let seen = host.ring.collected();
         let now = clock::monotonic_ns();
         let mut deadline = u64::MAX;
         let mut found = Vec::new();
@@ -89,6 +93,8 @@ fn wait(host: &mut Host, list: &[Resource<Pollable>]) -> Result<Vec<u32>> {
             host.ring.kick();
             return Ok(found);
         }
-        host.ring.wait(deadline);
+        if host.ring.collected() == seen {
+            host.ring.wait(deadline);
+        }
     }
 }
