@@ -35,6 +35,10 @@ pub struct Spec {
     args: Vec<String>,
     envs: Vec<KeyValue>,
     memory: i64,
+    mounts: Vec<Mount>,
+    working_dir: String,
+    user: Option<i64>,
+    readonly_rootfs: bool,
 }
 
 impl Spec {
@@ -78,6 +82,35 @@ impl Spec {
         self
     }
 
+    /// A volume: `host` at `path`.
+    #[must_use]
+    pub fn mount(mut self, host: &std::path::Path, path: &str, readonly: bool) -> Spec {
+        self.mounts.push(Mount {
+            container_path: path.into(),
+            host_path: host.display().to_string(),
+            readonly,
+        });
+        self
+    }
+
+    #[must_use]
+    pub fn working_dir(mut self, path: &str) -> Spec {
+        self.working_dir = path.into();
+        self
+    }
+
+    #[must_use]
+    pub fn user(mut self, uid: i64) -> Spec {
+        self.user = Some(uid);
+        self
+    }
+
+    #[must_use]
+    pub fn readonly_rootfs(mut self) -> Spec {
+        self.readonly_rootfs = true;
+        self
+    }
+
     fn config(&self) -> ContainerConfig {
         ContainerConfig {
             metadata: Some(ContainerMetadata {
@@ -92,6 +125,8 @@ impl Spec {
             command: self.command.clone(),
             args: self.args.clone(),
             envs: self.envs.clone(),
+            mounts: self.mounts.clone(),
+            working_dir: self.working_dir.clone(),
             log_path: format!("{}.log", self.name),
             linux: Some(LinuxContainerConfig {
                 resources: Some(LinuxContainerResources {
@@ -105,6 +140,8 @@ impl Spec {
                         pid: 1,
                         ..NamespaceOption::default()
                     }),
+                    run_as_user: self.user.map(|value| Int64Value { value }),
+                    readonly_rootfs: self.readonly_rootfs,
                 }),
             }),
             ..ContainerConfig::default()

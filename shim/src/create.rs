@@ -16,6 +16,7 @@ use crate::state::Phase;
 use crate::stdio::{self, Names};
 use crate::task::{Ready, Task, release};
 use crate::vm::Node;
+use crate::volumes;
 
 /// What containerd asks for.
 #[derive(Clone, Debug)]
@@ -100,6 +101,12 @@ async fn container(
     let grant = grant::from_spec(spec)?;
     let node = blocking(&request.id, || Ok(Arc::new(Node::open()?))).await?;
     let rootfs = rootfs(request, spec, record).await?;
+    let (volumes, point) = (spec.mounts.clone(), rootfs.clone());
+    let read_only = spec.root.as_ref().is_some_and(|root| root.readonly);
+    blocking(&request.id, move || {
+        Ok(volumes::mount_all(&volumes, &point, read_only)?)
+    })
+    .await?;
     let place = Place {
         rootfs: &rootfs,
         address: &context.address,
@@ -119,21 +126,30 @@ async fn container(
             node,
             program,
             grant,
+            rootfs,
             stdio,
         },
         cgroup,
     ))
 }
 
-/// Mounts the root file system, or finds the one that is there (`ctr run --rootfs`, `root.path`).
+/// Mounts the root file system; one that is there already (`ctr run --rootfs`, `root.path`) is bound, so that what is
+/// mounted in it goes with this mount.
 async fn rootfs(request: &Request, spec: &Spec, record: &mut Record) -> Result<PathBuf, TaskError> {
-    if request.rootfs.is_empty() {
+    let (mounts, path) = if request.rootfs.is_empty() {
         let path = spec.root.as_ref().map_or("rootfs", |root| root.path.as_str());
-        return Ok(request.bundle.join(path));
-    }
-    let path = request.bundle.join("rootfs");
+        let bind = Mount {
+            kind: "bind".to_owned(),
+            source: request.bundle.join(path).to_string_lossy().into_owned(),
+            target: String::new(),
+            options: vec!["rbind".to_owned()],
+        };
+        (vec![bind], request.bundle.join("mote-rootfs"))
+    } else {
+        (request.rootfs.clone(), request.bundle.join("rootfs"))
+    };
     record.rootfs = Some(path.clone());
-    let (mounts, point) = (request.rootfs.clone(), path.clone());
+    let point = path.clone();
     blocking(&request.id, move || Ok(mounts::mount_all(&mounts, &point)?)).await?;
     Ok(path)
 }

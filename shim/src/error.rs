@@ -11,6 +11,7 @@ use crate::spec::SpecError;
 use crate::state::StateError;
 use crate::stdio::StdioError;
 use crate::vm::VmError;
+use crate::volumes::VolumeError;
 
 /// A failed task call.
 #[derive(Debug, thiserror::Error)]
@@ -21,6 +22,8 @@ pub(crate) enum TaskError {
     Image(#[from] ImageError),
     #[error(transparent)]
     Mount(#[from] MountError),
+    #[error(transparent)]
+    Volume(#[from] VolumeError),
     #[error(transparent)]
     Stdio(#[from] StdioError),
     #[error(transparent)]
@@ -72,6 +75,7 @@ impl TaskError {
             TaskError::Exists(_) => Code::ALREADY_EXISTS,
             TaskError::Unsupported(_) => Code::UNIMPLEMENTED,
             TaskError::Mount(_)
+            | TaskError::Volume(_)
             | TaskError::Cgroup(_)
             | TaskError::Record { .. }
             | TaskError::Kill { .. }

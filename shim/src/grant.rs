@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::spec::{Resources, Spec, SpecError};
+use crate::spec::{Resources, Spec, SpecError, User};
 
 /// Guest memory of a container without a limit. WASI programs address at most 4 GiB a memory, and nothing above
 /// what they touch is ever backed, so this only bounds a runaway.
@@ -33,6 +33,10 @@ pub(crate) struct Grant {
     pub cgroups_path: String,
     /// Limits for the cgroup.
     pub resources: Resources,
+    /// Whom files are reached as.
+    pub user: mote_config::User,
+    /// Working directory in the root file system.
+    pub cwd: PathBuf,
     /// The kernel's preference when memory is short (`process.oomScoreAdj`).
     pub oom_score_adj: i32,
 }
@@ -63,8 +67,18 @@ pub(crate) fn from_spec(spec: &Spec) -> Result<Grant, SpecError> {
         termination_log: spec.mount_source(TERMINATION_LOG).map(PathBuf::from),
         cgroups_path: spec.linux.cgroups_path.clone(),
         resources,
+        user: user(&process.user),
+        cwd: PathBuf::from(&process.cwd),
         oom_score_adj: process.oom_score_adj.unwrap_or(0),
     })
+}
+
+fn user(user: &User) -> mote_config::User {
+    mote_config::User {
+        uid: user.uid,
+        gid: user.gid,
+        groups: user.additional_gids.clone().unwrap_or_default(),
+    }
 }
 
 fn split_env(entry: &str) -> (String, String) {

@@ -11,7 +11,7 @@
 //! | `service` | the task service, its calls mapped to `pod` |
 //! | `pod`, `create`, `task`, `state`, `exit`, `record` | the tasks and their states |
 //! | `spec`, `grant`, `image` | what to run, with what |
-//! | `mounts`, `cgroup`, `stdio`, `termination` | what a task has on the host |
+//! | `mounts`, `volumes`, `cgroup`, `stdio`, `termination` | what a task has on the host |
 //! | `vm` | the way to `mote-launch` |
 //! | `events`, `logger`, `time`, `error` | what is told to containerd |
 
@@ -40,6 +40,7 @@ mod task;
 mod termination;
 mod time;
 mod vm;
+mod volumes;
 
 use std::process::ExitCode;
 

@@ -169,14 +169,17 @@ fn shorten(data: &str) -> Option<(String, String)> {
 
 /// Mount options split into flags and what the file system reads itself.
 #[derive(Debug, PartialEq, Eq)]
-struct Options {
-    flags: MsFlags,
-    data: String,
+pub(crate) struct Options {
+    pub flags: MsFlags,
+    /// How mounts spread to and from other namespaces, if that is said. (mount_namespaces(7))
+    pub propagation: Option<MsFlags>,
+    pub data: String,
 }
 
 impl Options {
-    fn parse(options: &[String]) -> Options {
+    pub(crate) fn parse(options: &[String]) -> Options {
         let mut flags = MsFlags::empty();
+        let mut propagation = None;
         let mut data: Vec<&str> = Vec::new();
         for option in options {
             match option.as_str() {
@@ -193,11 +196,18 @@ impl Options {
                 "strictatime" => flags |= MsFlags::MS_STRICTATIME,
                 "sync" => flags |= MsFlags::MS_SYNCHRONOUS,
                 "dirsync" => flags |= MsFlags::MS_DIRSYNC,
+                "private" => propagation = Some(MsFlags::MS_PRIVATE),
+                "rprivate" => propagation = Some(MsFlags::MS_PRIVATE | MsFlags::MS_REC),
+                "slave" => propagation = Some(MsFlags::MS_SLAVE),
+                "rslave" => propagation = Some(MsFlags::MS_SLAVE | MsFlags::MS_REC),
+                "shared" => propagation = Some(MsFlags::MS_SHARED),
+                "rshared" => propagation = Some(MsFlags::MS_SHARED | MsFlags::MS_REC),
                 other => data.push(other),
             }
         }
         Options {
             flags,
+            propagation,
             data: data.join(","),
         }
     }

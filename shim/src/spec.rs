@@ -69,7 +69,17 @@ pub(crate) struct Process {
     pub args: Option<Vec<String>>,
     pub env: Option<Vec<String>>,
     pub cwd: String,
+    pub user: User,
     pub oom_score_adj: Option<i32>,
+}
+
+/// `process.user`.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct User {
+    pub uid: u32,
+    pub gid: u32,
+    pub additional_gids: Option<Vec<u32>>,
 }
 
 /// `root`.
@@ -77,6 +87,7 @@ pub(crate) struct Process {
 #[serde(default)]
 pub(crate) struct Root {
     pub path: String,
+    pub readonly: bool,
 }
 
 /// One of `mounts`.
@@ -84,7 +95,10 @@ pub(crate) struct Root {
 #[serde(default)]
 pub(crate) struct Mount {
     pub destination: String,
+    #[serde(rename = "type")]
+    pub kind: String,
     pub source: Option<PathBuf>,
+    pub options: Vec<String>,
 }
 
 /// `linux`.
@@ -184,6 +198,15 @@ impl Spec {
         self.annotations
             .get(CONTAINER_TYPE)
             .is_some_and(|kind| kind == "sandbox")
+    }
+
+    /// Whether the container has a network: the host's, or that of a namespace which somebody has set up. A new
+    /// namespace (no path) has none.
+    #[must_use]
+    pub(crate) fn has_network(&self) -> bool {
+        let all = self.linux.namespaces.as_deref().unwrap_or_default();
+        let network = all.iter().find(|ns| ns.kind == "network");
+        network.is_none_or(|ns| ns.path.is_some())
     }
 
     /// The network namespace that the container shall be in, if it is not the host's.

@@ -46,6 +46,8 @@ pub(crate) struct Ready {
     pub node: Arc<Node>,
     pub program: Program,
     pub grant: Grant,
+    /// The root file system with its volumes.
+    pub rootfs: PathBuf,
     pub stdio: Stdio,
 }
 
@@ -121,9 +123,14 @@ impl Task {
         };
         let (id, directories) = (self.id.clone(), inner.record.cgroups.clone());
         let launched = tokio::task::spawn_blocking(move || {
-            let vmm = ready
-                .node
-                .launch(&id, &ready.program, &ready.grant, &ready.stdio, &directories);
+            let vmm = ready.node.launch(
+                &id,
+                &ready.program,
+                &ready.grant,
+                &ready.rootfs,
+                &ready.stdio,
+                &directories,
+            );
             vmm.map(|vmm| (vmm, ready.stdio.stdin_keeper))
         });
         let (vmm, stdin_keeper) = launched.await.map_err(|_| TaskError::Panic(self.id.clone()))??;

@@ -1,10 +1,10 @@
 //! The way to `mote-launch`: compiles a program and runs it in a `mote-vmm` process, in the terms of this crate.
 
 use std::io;
-use std::os::fd::{AsFd as _, AsRawFd, RawFd};
-use std::path::PathBuf;
+use std::os::fd::{AsFd as _, AsRawFd, OwnedFd, RawFd};
+use std::path::{Path, PathBuf};
 
-use mote_config::{VERSION, VmmConfig};
+use mote_config::{Preopen, VERSION, VmmConfig};
 use mote_launch::{Launch, NodeError, Source};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -12,6 +12,7 @@ use tokio::io::unix::AsyncFd;
 use crate::grant::Grant;
 use crate::image::Wasm;
 use crate::stdio::Stdio;
+use crate::volumes::{self, VolumeError};
 
 /// How a VMM ended, as it told itself.
 pub(crate) use mote_config::Exit;
@@ -23,6 +24,8 @@ pub(crate) enum VmError {
     Node(#[source] NodeError),
     #[error(transparent)]
     Launch(#[from] mote_launch::Error),
+    #[error(transparent)]
+    Volume(#[from] VolumeError),
     #[error("duplicating a stdio descriptor: {0}")]
     Stdio(#[source] io::Error),
     #[error("waiting for mote-vmm (process {pid}): {source}")]
@@ -80,16 +83,18 @@ impl Node {
         id: &str,
         program: &Program,
         grant: &Grant,
+        rootfs: &Path,
         stdio: &Stdio,
         cgroups: &[PathBuf],
     ) -> Result<Vmm, VmError> {
+        let directories = directories(rootfs, &grant.cwd)?;
         let config = VmmConfig {
             version: VERSION,
             args: grant.args.clone(),
             env: grant.env.clone(),
             memory_limit: grant.memory_limit,
-            preopens: Vec::new(),
-            user: None,
+            preopens: directories.iter().map(|(guest, _)| preopen(guest)).collect(),
+            user: Some(grant.user.clone()),
             network: mote_config::Network::default(),
             front_fd: None,
             log_prefix: false,
@@ -102,12 +107,40 @@ impl Node {
             .stdout(stdio.stdout.try_clone().map_err(VmError::Stdio)?)
             .stderr(stdio.stderr.try_clone().map_err(VmError::Stdio)?)
             .new_session(true);
+        for (_, directory) in directories {
+            launch = launch.preopen(directory);
+        }
         for directory in cgroups {
             launch = launch.cgroup_procs(directory.join("cgroup.procs"));
         }
         let vmm = Vmm(launch.spawn()?);
         set_oom_score(vmm.pid(), grant.oom_score_adj);
         Ok(vmm)
+    }
+}
+
+/// What the program sees of files: the root file system, and its working directory for relative paths, which WASI
+/// resolves against the directory named `.`.
+fn directories(rootfs: &Path, cwd: &Path) -> Result<Vec<(&'static str, OwnedFd)>, VolumeError> {
+    let root = volumes::open_root(rootfs)?;
+    let working = match volumes::open_directory(root.as_fd(), cwd) {
+        Ok(directory) if cwd != Path::new("/") && cwd != Path::new("") => Some(directory),
+        Ok(_) => None,
+        Err(error) => {
+            log::warn!("working directory {}: {error}; it is / instead", cwd.display());
+            None
+        }
+    };
+    let working = working.map(|directory| (".", directory));
+    Ok([("/", root)].into_iter().chain(working).collect())
+}
+
+fn preopen(guest: &str) -> Preopen {
+    Preopen {
+        guest: guest.to_owned(),
+        // The mounts themselves say what may not be changed.
+        read_only: false,
+        fd: 0,
     }
 }
 

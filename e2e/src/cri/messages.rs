@@ -100,6 +100,16 @@ pub struct SandboxSecurityContext {
 pub struct ContainerSecurityContext {
     #[prost(message, optional, tag = "3")]
     pub namespace_options: Option<NamespaceOption>,
+    #[prost(message, optional, tag = "5")]
+    pub run_as_user: Option<Int64Value>,
+    #[prost(bool, tag = "7")]
+    pub readonly_rootfs: bool,
+}
+
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct Int64Value {
+    #[prost(int64, tag = "1")]
+    pub value: i64,
 }
 
 #[derive(Clone, PartialEq, Eq, Message)]

@@ -31,10 +31,63 @@ fn main() {
         Some("sleep") => sleep(number().unwrap_or(1000)),
         Some("ticks") => ticks(number().unwrap_or(10)),
         Some("panic") => panic!("as asked"),
+        Some("read") => args.iter().skip(2).for_each(|path| read(path)),
+        Some("write") => match &args[2..] {
+            [path, text] => write(path, text),
+            _ => exit(2),
+        },
+        Some("list") => list(args.get(2).map_or("/", String::as_str)),
+        Some("watch") => watch(&args[2], number_at(&args, 3)),
         Some("file") => file(args.get(2).map_or("/", String::as_str)),
         other => {
             eprintln!("probe: no subcommand {other:?}");
             exit(2);
+        }
+    }
+}
+
+fn number_at(args: &[String], index: usize) -> u64 {
+    args.get(index).and_then(|n| n.parse().ok()).unwrap_or(1)
+}
+
+/// A file's text, or the error's kind.
+fn read(path: &str) {
+    match std::fs::read_to_string(path) {
+        Ok(text) => println!("{path}: {}", text.trim_end()),
+        Err(error) => println!("{path}: {:?}", error.kind()),
+    }
+}
+
+fn write(path: &str, text: &str) {
+    match std::fs::write(path, text) {
+        Ok(()) => println!("{path}: written"),
+        Err(error) => println!("{path}: {:?}", error.kind()),
+    }
+}
+
+fn list(path: &str) {
+    let mut names: Vec<String> = match std::fs::read_dir(path) {
+        Ok(entries) => entries
+            .filter_map(|entry| Some(entry.ok()?.file_name().to_string_lossy().into_owned()))
+            .collect(),
+        Err(error) => return println!("{path}: {:?}", error.kind()),
+    };
+    names.sort();
+    println!("{path}: {}", names.join(" "));
+}
+
+/// Prints a file's text whenever it changes, so many times.
+fn watch(path: &str, changes: u64) {
+    let mut last = String::new();
+    for _ in 0..changes {
+        loop {
+            let text = std::fs::read_to_string(path).unwrap_or_default();
+            if text != last {
+                println!("{}", text.trim_end());
+                last = text;
+                break;
+            }
+            thread::sleep(Duration::from_millis(5));
         }
     }
 }
