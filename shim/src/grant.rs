@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::network::Reach;
 use crate::spec::{Resources, Spec, SpecError, User};
 
 /// Guest memory of a container without a limit. WASI programs address at most 4 GiB a memory, and nothing above
@@ -37,6 +38,7 @@ pub(crate) struct Grant {
     pub user: mote_config::User,
     /// Working directory in the root file system.
     pub cwd: PathBuf,
+    pub network: Reach,
     /// The kernel's preference when memory is short (`process.oomScoreAdj`).
     pub oom_score_adj: i32,
 }
@@ -69,6 +71,7 @@ pub(crate) fn from_spec(spec: &Spec) -> Result<Grant, SpecError> {
         resources,
         user: user(&process.user),
         cwd: PathBuf::from(&process.cwd),
+        network: Reach::of(spec).map_err(|error| SpecError::Network(error.to_string()))?,
         oom_score_adj: process.oom_score_adj.unwrap_or(0),
     })
 }

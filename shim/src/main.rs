@@ -11,7 +11,7 @@
 //! | `service` | the task service, its calls mapped to `pod` |
 //! | `pod`, `create`, `task`, `state`, `exit`, `record` | the tasks and their states |
 //! | `spec`, `grant`, `image` | what to run, with what |
-//! | `mounts`, `volumes`, `cgroup`, `stdio`, `termination` | what a task has on the host |
+//! | `mounts`, `volumes`, `network`, `cgroup`, `stdio`, `termination` | what a task has on the host |
 //! | `vm` | the way to `mote-launch` |
 //! | `events`, `logger`, `time`, `error` | what is told to containerd |
 
@@ -29,6 +29,7 @@ mod image;
 mod info;
 mod logger;
 mod mounts;
+mod network;
 mod pod;
 mod record;
 mod service;

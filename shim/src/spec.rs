@@ -38,6 +38,8 @@ pub(crate) enum SpecError {
     TooLarge { path: PathBuf },
     #[error("config.json has no process.args; give the image an entrypoint or the container a command")]
     NoArgs,
+    #[error("config.json: {0}")]
+    Network(String),
     #[error(
         "config.json: memory limit {limit} bytes is less than the {min} bytes that the runtime itself needs; \
          raise the container's memory limit (linux.resources.memory.limit)"

@@ -11,6 +11,7 @@ use tokio::io::unix::AsyncFd;
 
 use crate::grant::Grant;
 use crate::image::Wasm;
+use crate::network::NetworkError;
 use crate::stdio::Stdio;
 use crate::volumes::{self, VolumeError};
 
@@ -26,6 +27,8 @@ pub(crate) enum VmError {
     Launch(#[from] mote_launch::Error),
     #[error(transparent)]
     Volume(#[from] VolumeError),
+    #[error(transparent)]
+    Network(#[from] NetworkError),
     #[error("duplicating a stdio descriptor: {0}")]
     Stdio(#[source] io::Error),
     #[error("waiting for mote-vmm (process {pid}): {source}")]
@@ -95,7 +98,7 @@ impl Node {
             memory_limit: grant.memory_limit,
             preopens: directories.iter().map(|(guest, _)| preopen(guest)).collect(),
             user: Some(grant.user.clone()),
-            network: mote_config::Network::default(),
+            network: grant.network.config(),
             front_fd: None,
             log_prefix: false,
             timeout_ms: None,
@@ -107,6 +110,9 @@ impl Node {
             .stdout(stdio.stdout.try_clone().map_err(VmError::Stdio)?)
             .stderr(stdio.stderr.try_clone().map_err(VmError::Stdio)?)
             .new_session(true);
+        if let Some(broker) = grant.network.broker()? {
+            launch = launch.broker(broker);
+        }
         for (_, directory) in directories {
             launch = launch.preopen(directory);
         }
