@@ -5,9 +5,14 @@ use std::{fs, path::Path};
 use super::Check;
 
 pub(crate) fn checks() -> Vec<Check> {
-    let mut checks = vec![cgroups(&read("/proc/self/mounts")), huge_pages()];
+    let release = kernel(&read("/proc/sys/kernel/osrelease"));
+    let mut checks = vec![
+        cgroups(&read("/proc/self/mounts")),
+        huge_pages(),
+        folders(release, landlock()),
+    ];
     checks.extend(machine_start(
-        kernel(&read("/proc/sys/kernel/osrelease")),
+        release,
         &read("/proc/self/mounts"),
         &read("/sys/module/kvm/parameters/nx_huge_pages"),
     ));
@@ -62,6 +67,37 @@ fn huge_pages() -> Check {
             "echo madvise > /sys/kernel/mm/transparent_hugepage/enabled; without them programs start and page slower",
         ),
     }
+}
+
+/// What confines a program to the folders that it is granted.
+fn folders(kernel: (u32, u32), landlock: i64) -> Check {
+    const NAME: &str = "granted folders";
+    if kernel < (5, 8) {
+        return Check::warn(
+            NAME,
+            "this kernel cannot resolve paths beneath a folder: --dir and volumes do not work",
+            "Linux 5.8 or newer (openat2, and utimensat with AT_EMPTY_PATH)",
+        );
+    }
+    if landlock >= 2 {
+        return Check::ok(
+            NAME,
+            format!("confined by the kernel's path lookup and Landlock {landlock}"),
+        );
+    }
+    Check::warn(
+        NAME,
+        "confined by the kernel's path lookup; Landlock, the second wall, is off or too old",
+        "Linux 5.19 or newer with landlock in CONFIG_LSM or in lsm= on the kernel's command line",
+    )
+}
+
+/// Version of Landlock's interface, negative without it. (landlock_create_ruleset(2))
+fn landlock() -> i64 {
+    const VERSION: u32 = 1;
+    let none = std::ptr::null::<libc::c_void>();
+    // SAFETY: asking for the version takes no structure.
+    unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, none, 0_usize, VERSION) }
 }
 
 fn kernel(release: &str) -> (u32, u32) {
@@ -119,6 +155,13 @@ mod tests {
         assert_eq!(cgroups(V1).found, "version 1");
         assert_eq!(cgroups(V2).found, "version 2 on /sys/fs/cgroup");
         assert_eq!(cgroups("proc /proc proc rw 0 0\n").verdict, Verdict::Warn);
+    }
+
+    #[test]
+    fn folders_need_openat2_and_like_landlock() {
+        assert_eq!(folders((5, 4), -1).verdict, Verdict::Warn);
+        assert_eq!(folders((5, 15), 1).verdict, Verdict::Warn);
+        assert_eq!(folders((6, 1), 2).verdict, Verdict::Ok);
     }
 
     #[test]
