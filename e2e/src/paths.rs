@@ -53,7 +53,13 @@ pub fn program_bytes(name: &str) -> Vec<u8> {
 /// # Panics
 /// As said.
 pub fn require_binaries() {
-    for name in ["mote", "mote-vmm", "mote-compile", "mote-http", "containerd-shim-mote-v1"] {
+    for name in [
+        "mote",
+        "mote-vmm",
+        "mote-compile",
+        "mote-http",
+        "containerd-shim-mote-v1",
+    ] {
         let path = bin(name);
         assert!(
             path.exists(),

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::network::Reach;
+use crate::serve::Service;
 use crate::spec::{Resources, Spec, SpecError, User};
 
 /// Guest memory of a container without a limit. WASI programs address at most 4 GiB a memory, and nothing above
@@ -39,6 +40,8 @@ pub(crate) struct Grant {
     /// Working directory in the root file system.
     pub cwd: PathBuf,
     pub network: Reach,
+    /// For a component that serves.
+    pub service: Service,
     /// The kernel's preference when memory is short (`process.oomScoreAdj`).
     pub oom_score_adj: i32,
 }
@@ -71,6 +74,7 @@ pub(crate) fn from_spec(spec: &Spec) -> Result<Grant, SpecError> {
         resources,
         user: user(&process.user),
         cwd: PathBuf::from(&process.cwd),
+        service: Service::of(spec)?,
         network: Reach::of(spec).map_err(|error| SpecError::Network(error.to_string()))?,
         oom_score_adj: process.oom_score_adj.unwrap_or(0),
     })

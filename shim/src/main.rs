@@ -12,7 +12,7 @@
 //! | `pod`, `create`, `task`, `state`, `exit`, `record` | the tasks and their states |
 //! | `spec`, `grant`, `image` | what to run, with what |
 //! | `mounts`, `volumes`, `network`, `cgroup`, `stdio`, `termination` | what a task has on the host |
-//! | `vm` | the way to `mote-launch` |
+//! | `vm`, `serve` | the way to `mote-launch`: one VM for a program, a front and many for a component that serves |
 //! | `events`, `logger`, `time`, `error` | what is told to containerd |
 
 mod bootstrap;
@@ -32,6 +32,7 @@ mod mounts;
 mod network;
 mod pod;
 mod record;
+mod serve;
 mod service;
 mod spec;
 mod start;

@@ -89,7 +89,11 @@ impl Reach {
             .map_err(NetworkError::Broker)
     }
 
-    fn namespace(&self) -> Result<Option<OwnedFd>, NetworkError> {
+    /// The namespace; `None` for the host's.
+    ///
+    /// # Errors
+    /// [`NetworkError::Namespace`].
+    pub(crate) fn namespace(&self) -> Result<Option<OwnedFd>, NetworkError> {
         let Some(path) = &self.namespace else {
             return Ok(None);
         };

@@ -40,6 +40,8 @@ pub(crate) enum SpecError {
     NoArgs,
     #[error("config.json: {0}")]
     Network(String),
+    #[error("annotation {name} is {value:?}, which is no number that it may be")]
+    Annotation { name: &'static str, value: String },
     #[error(
         "config.json: memory limit {limit} bytes is less than the {min} bytes that the runtime itself needs; \
          raise the container's memory limit (linux.resources.memory.limit)"

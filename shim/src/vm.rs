@@ -3,7 +3,9 @@
 use std::io;
 use std::os::fd::{AsFd as _, AsRawFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use mote_abi::code::Kind;
 use mote_config::{Preopen, VERSION, VmmConfig};
 use mote_launch::{Launch, NodeError, Source};
 use tokio::io::Interest;
@@ -12,6 +14,7 @@ use tokio::io::unix::AsyncFd;
 use crate::grant::Grant;
 use crate::image::Wasm;
 use crate::network::NetworkError;
+use crate::serve::{self, Plan, Server};
 use crate::stdio::Stdio;
 use crate::volumes::{self, VolumeError};
 
@@ -29,6 +32,12 @@ pub(crate) enum VmError {
     Volume(#[from] VolumeError),
     #[error(transparent)]
     Network(#[from] NetworkError),
+    #[error("starting the thread of a server: {0}")]
+    Thread(#[source] io::Error),
+    #[error(
+        "listening at port {port} of the pod: {source}; annotation mote/port or the container's first port names another"
+    )]
+    Listen { port: u16, source: io::Error },
     #[error("duplicating a stdio descriptor: {0}")]
     Stdio(#[source] io::Error),
     #[error("waiting for mote-vmm (process {pid}): {source}")]
@@ -77,12 +86,17 @@ impl Node {
         Ok(Program(self.0.program(&mut source)?))
     }
 
-    /// Starts a program. `id` is what the process is called, `cgroups` the directories that it joins.
+    /// What `mote-launch` calls a node.
+    pub(crate) fn inner(&self) -> &mote_launch::Node {
+        &self.0
+    }
+
+    /// Starts a program, or a server. `id` is what the processes are called, `cgroups` the directories that they join.
     ///
     /// # Errors
     /// A [`VmError`]; no process is left then.
     pub(crate) fn launch(
-        &self,
+        self: Arc<Node>,
         id: &str,
         program: &Program,
         grant: &Grant,
@@ -105,21 +119,38 @@ impl Node {
             asked_at_us: monotonic_us(),
             jail: true,
         };
-        let mut launch = Launch::new(&self.0, &config, program.0.code.as_fd(), id)
-            .stdin(stdio.stdin.try_clone().map_err(VmError::Stdio)?)
-            .stdout(stdio.stdout.try_clone().map_err(VmError::Stdio)?)
-            .stderr(stdio.stderr.try_clone().map_err(VmError::Stdio)?)
-            .new_session(true);
-        if let Some(broker) = grant.network.broker()? {
-            launch = launch.broker(broker);
-        }
-        for (_, directory) in directories {
-            launch = launch.preopen(directory);
-        }
-        for directory in cgroups {
-            launch = launch.cgroup_procs(directory.join("cgroup.procs"));
-        }
-        let vmm = Vmm(launch.spawn()?);
+        let directories = directories.into_iter().map(|(_, directory)| directory);
+        let copy = |file: &std::fs::File| file.try_clone().map_err(VmError::Stdio);
+        let vmm = if Kind::from_raw(program.0.header.kind) == Some(Kind::HttpProxy) {
+            Vmm::Server(Server::start(Plan {
+                service: grant.service,
+                config,
+                code: copy(&program.0.code)?.into(),
+                name: id.to_owned(),
+                preopens: directories.collect(),
+                stdout: copy(&stdio.stdout)?.into(),
+                stderr: copy(&stdio.stderr)?.into(),
+                cgroups: cgroups.to_vec(),
+                netns: grant.network.namespace()?,
+                node: self,
+            })?)
+        } else {
+            let mut launch = Launch::new(&self.0, &config, program.0.code.as_fd(), id)
+                .stdin(copy(&stdio.stdin)?)
+                .stdout(copy(&stdio.stdout)?)
+                .stderr(copy(&stdio.stderr)?)
+                .new_session(true);
+            if let Some(broker) = grant.network.broker()? {
+                launch = launch.broker(broker);
+            }
+            for directory in directories {
+                launch = launch.preopen(directory);
+            }
+            for directory in cgroups {
+                launch = launch.cgroup_procs(directory.join("cgroup.procs"));
+            }
+            Vmm::Program(launch.spawn()?)
+        };
         set_oom_score(vmm.pid(), grant.oom_score_adj);
         Ok(vmm)
     }
@@ -150,11 +181,19 @@ fn preopen(guest: &str) -> Preopen {
     }
 }
 
-/// A running `mote-vmm`.
-pub(crate) struct Vmm(mote_launch::Vmm);
+/// What runs in a container.
+pub(crate) enum Vmm {
+    /// One `mote-vmm`.
+    Program(mote_launch::Vmm),
+    /// A front and its VMs.
+    Server(Server),
+}
 
 /// Sends signals to a [`Vmm`] for as long as it exists.
-pub(crate) struct Killer(mote_launch::Killer);
+pub(crate) enum Killer {
+    Program(mote_launch::Killer),
+    Server(serve::Killer),
+}
 
 impl Killer {
     /// Sends a signal.
@@ -162,7 +201,13 @@ impl Killer {
     /// # Errors
     /// ESRCH after the end.
     pub(crate) fn signal(&self, signal: i32) -> io::Result<()> {
-        self.0.kill(signal)
+        match self {
+            Killer::Program(killer) => killer.kill(signal),
+            Killer::Server(killer) => {
+                killer.signal(signal);
+                Ok(())
+            }
+        }
     }
 }
 
@@ -176,14 +221,20 @@ impl AsRawFd for Ended {
 }
 
 impl Vmm {
-    /// The process id.
+    /// The process id; that of the front for a server.
     pub(crate) fn pid(&self) -> u32 {
-        self.0.pid().unsigned_abs()
+        match self {
+            Vmm::Program(vmm) => vmm.pid().unsigned_abs(),
+            Vmm::Server(server) => server.pid,
+        }
     }
 
     /// A handle to send signals by.
     pub(crate) fn killer(&self) -> Killer {
-        Killer(self.0.killer())
+        match self {
+            Vmm::Program(vmm) => Killer::Program(vmm.killer()),
+            Vmm::Server(server) => Killer::Server(server.killer()),
+        }
     }
 
     /// Waits for the end without a thread.
@@ -193,14 +244,21 @@ impl Vmm {
     pub(crate) async fn wait(self) -> Result<Exit, VmError> {
         let pid = self.pid();
         let wait = |source| VmError::Wait { pid, source };
+        let vmm = match self {
+            Vmm::Program(vmm) => vmm,
+            Vmm::Server(server) => {
+                let lost = || wait(io::Error::other("its thread was lost"));
+                return server.wait().await.ok_or_else(lost);
+            }
+        };
         // SAFETY: `Ended` shares the ownership of the pidfd and always answers the same one.
-        let ended = unsafe { AsyncFd::register_with_interest(Ended(self.0.killer()), Interest::READABLE) }
+        let ended = unsafe { AsyncFd::register_with_interest(Ended(vmm.killer()), Interest::READABLE) }
             .map_err(|e| wait(e.into()))?;
         // A pidfd is readable once the process has ended (pidfd_open(2)).
         ended.readable().await.map_err(wait)?.retain_ready();
         drop(ended);
         // All of the process' descriptors are closed by now, so neither the reports nor the status need waiting for.
-        Ok(self.0.wait()?)
+        Ok(vmm.wait()?)
     }
 }
 

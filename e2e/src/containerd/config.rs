@@ -93,6 +93,8 @@ fn cri_v3(root: &Path, pause: &str) -> String {
     default_runtime_name = "{HANDLER}"
     [plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.{HANDLER}]
       runtime_type = "{RUNTIME}"
+      pod_annotations = ["mote/*"]
+      container_annotations = ["mote/*", "io.kubernetes.container.ports"]
     [plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc]
       runtime_type = "io.containerd.runc.v2"
 "#
@@ -118,6 +120,8 @@ fn cri_v2(root: &Path, pause: &str) -> String {
     default_runtime_name = "{HANDLER}"
     [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.{HANDLER}]
       runtime_type = "{RUNTIME}"
+      pod_annotations = ["mote/*"]
+      container_annotations = ["mote/*", "io.kubernetes.container.ports"]
     [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
       runtime_type = "io.containerd.runc.v2"
 "#

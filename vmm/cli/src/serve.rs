@@ -16,7 +16,7 @@ use mote_config::{
 };
 use mote_launch::{
     Node,
-    serve::{Event, Serve},
+    serve::{Event, Serve, default_vms},
 };
 
 use crate::{
@@ -145,14 +145,6 @@ fn milliseconds(time: Duration) -> u64 {
 }
 
 /// Requests wait for more than processors: other servers, files, clients.
-fn default_vms() -> u32 {
-    let processors = std::thread::available_parallelism().map_or(1, |n| n.get());
-    u32::try_from(processors)
-        .unwrap_or(u32::MAX)
-        .saturating_mul(4)
-        .max(8)
-}
-
 fn outgoing(network: &Network) -> anyhow::Result<Outgoing> {
     Ok(Outgoing {
         resolv_conf: network.resolv_conf.clone(),

@@ -81,6 +81,7 @@ pub struct Stopper(Arc<Stop>);
 #[derive(Debug, Default)]
 struct Stop {
     asked: AtomicBool,
+    at_once: AtomicBool,
     front: Mutex<Option<Killer>>,
 }
 
@@ -94,6 +95,26 @@ impl Stopper {
             let _ = front.kill(libc::SIGTERM);
         }
     }
+
+    /// Kills the front and its VMs.
+    pub fn kill(&self) {
+        self.0.asked.store(true, Ordering::Release);
+        self.0.at_once.store(true, Ordering::Release);
+        let front = self.0.front.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(front) = &*front {
+            let _ = front.kill(libc::SIGKILL);
+        }
+    }
+}
+
+/// Most VMs where nobody says it: requests wait for more than processors (other servers, files, clients).
+#[must_use]
+pub fn default_vms() -> u32 {
+    let processors = std::thread::available_parallelism().map_or(1, |n| n.get());
+    u32::try_from(processors)
+        .unwrap_or(u32::MAX)
+        .saturating_mul(4)
+        .max(8)
 }
 
 /// A VM that runs.
@@ -141,6 +162,12 @@ impl<'a> Serve<'a> {
 }
 
 impl Serving<'_> {
+    /// The front's process number.
+    #[must_use]
+    pub fn pid(&self) -> i32 {
+        self.front.killer().child().pid
+    }
+
     /// A handle to end it.
     #[must_use]
     pub fn stopper(&self) -> Stopper {
@@ -316,10 +343,12 @@ impl Serving<'_> {
 
     /// VMs end by themselves when the front has gone; those that do not are killed.
     fn end_vms(&mut self, told: &mut impl FnMut(Event<'_>)) {
-        let due = Instant::now() + GRACE;
+        let at_once = self.stop.at_once.load(Ordering::Acquire);
+        let due = Instant::now() + if at_once { Duration::ZERO } else { GRACE };
         for vm in self.vms.values_mut() {
             vm.due = Some(vm.due.map_or(due, |earlier| earlier.min(due)));
         }
+        self.kill_overdue();
         while !self.vms.is_empty() {
             let fds: Vec<_> = self.vms.values().map(|vm| vm.killer.as_fd()).collect();
             let Ok(ready) = wait(&fds, self.due()) else { return };
