@@ -31,6 +31,8 @@ for wasi in p1 p2; do
         put "$work/target-programs/wasm32-wasi$wasi/release/$bin.wasm" "$out/$bin-rust-$wasi.wasm"
     done
 done
+# WASI 0.1 has no way to make a socket.
+put "$work/target-programs/wasm32-wasip2/release/net.wasm" "$out/net-rust-p2.wasm"
 
 if newer "$out/hello-c-p1.wasm" "$here/c/hello.c"; then
     # The headers and the library come from an unpacked package, so their folders are named one by one.

@@ -3,6 +3,7 @@
 //! Nothing in here waits for somebody else to act, so the vCPU thread and the I/O thread may both serve, under one
 //! lock.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::RawFd;
 
 use mote_abi::ring::{SUBMISSIONS, Submission, op};
@@ -33,14 +34,14 @@ pub struct Server {
     /// In the order of their submission. The ring bounds their number.
     parked: Vec<Parked>,
     /// What the I/O thread was told to poll for.
-    polled: Vec<Wait>,
+    polled: BTreeMap<RawFd, libc::c_short>,
     /// A descriptor that the I/O thread may be polling was closed. The kernel holds on to what is behind it until
     /// poll(2) returns.
     stale: bool,
 }
 
 /// Which submissions on one handle keep their order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Direction {
     In,
     Out,
@@ -70,7 +71,7 @@ impl Server {
             objects: Objects::new(streams),
             network: Network::default(),
             parked: Vec::new(),
-            polled: Vec::new(),
+            polled: BTreeMap::new(),
             stale: false,
         }
     }
@@ -122,20 +123,17 @@ impl Server {
         self.stale = false;
         self.polled.clear();
         for wait in self.parked.iter().filter_map(|p| p.wait) {
-            match self.polled.iter_mut().find(|known| known.fd == wait.fd) {
-                Some(known) => known.events |= wait.events,
-                None => self.polled.push(wait),
-            }
+            *self.polled.entry(wait.fd).or_default() |= wait.events;
         }
-        self.polled.iter().map(|wait| (wait.fd, wait.events)).collect()
+        self.polled.iter().map(|(fd, events)| (*fd, *events)).collect()
     }
 
     /// Whether what the I/O thread waits for is not what it should wait for.
     #[must_use]
     pub fn needs_io_thread(&self) -> bool {
         let told = |wait: &Wait| {
-            let known = self.polled.iter().find(|known| known.fd == wait.fd);
-            known.is_some_and(|known| known.events & wait.events == wait.events)
+            let known = self.polled.get(&wait.fd);
+            known.is_some_and(|known| known & wait.events == wait.events)
         };
         self.stale || !self.parked.iter().filter_map(|p| p.wait.as_ref()).all(told)
     }
@@ -224,7 +222,7 @@ impl Server {
             .iter()
             .any(|p| p.request.submission.op == op::ACCEPT && Network::waits_here(&p.request.submission));
         self.network.receive(accepting);
-        let mut blocked: Vec<(u64, Direction)> = Vec::new();
+        let mut blocked: BTreeSet<(u64, Direction)> = BTreeSet::new();
         let mut kept = Vec::new();
         for (mut parked, ready) in std::mem::take(&mut self.parked).into_iter().zip(ready) {
             let place = queue(&parked.request.submission);
@@ -268,7 +266,7 @@ impl Server {
         {
             self.cancel(space, index)?;
         }
-        self.stale |= self.polled.iter().any(|wait| wait.fd == fd);
+        self.stale |= self.polled.contains_key(&fd);
         Ok(match self.objects.remove(handle) {
             Ok(_closed) => 0,
             Err(Errno(errno)) => -i64::from(errno),
