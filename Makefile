@@ -14,7 +14,12 @@ E2E := CARGO_PROFILE_DEV_DEBUG=line-tables-only $(CARGO)
 # The guest is for another target; mote-vmm's build script builds it.
 HOST := --workspace --exclude mote-guest
 
-.PHONY: build test unit e2e lint fmt deny demo bench install-deps programs clean
+## conformance: suites of others; WASI_TESTSUITE is a checkout of WebAssembly/wasi-testsuite, prod/testsuite-base
+conformance:
+	$(CARGO) build $(FLAGS) -p mote-e2e --bin wasi_conformance
+	@$(OUT)/wasi_conformance testsuite "$(WASI_TESTSUITE)" --document docs/CONFORMANCE.md
+
+.PHONY: conformance build test unit e2e lint fmt deny demo bench install-deps programs clean
 
 ## build: the node's executables, static and stripped, in bin/
 build:

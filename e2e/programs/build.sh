@@ -27,7 +27,7 @@ put() {
 
 for wasi in p1 p2; do
     (cd "$here/rust" && cargo build --quiet --release --target "wasm32-wasi$wasi" --target-dir "$work/target-programs")
-    for bin in hello probe; do
+    for bin in files hello probe; do
         put "$work/target-programs/wasm32-wasi$wasi/release/$bin.wasm" "$out/$bin-rust-$wasi.wasm"
     done
 done
