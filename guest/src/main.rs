@@ -10,5 +10,6 @@ extern crate alloc;
 mod entry;
 mod program;
 mod runtime;
+mod serve;
 mod vm;
 mod wasi;

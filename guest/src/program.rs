@@ -1,4 +1,4 @@
-//! Loads the compiled program, links WASI to its imports and runs its main.
+//! Loads the compiled program and runs it: a command's main, or a server.
 
 use alloc::format;
 use alloc::string::String;
@@ -14,8 +14,8 @@ use wasmtime::{CustomCodeMemory, Engine, Module, Store, Trap, format_err};
 
 use crate::entry::fail;
 use crate::runtime::{cpu, size, traps};
-use crate::vm;
 use crate::wasi::{Exit, Host, p1, p2};
+use crate::{serve, vm};
 
 /// Exit code of a program that trapped. (`mote_config::exit::TRAP`)
 const TRAPPED: u64 = 134;
@@ -27,16 +27,31 @@ pub(crate) fn run(boot: &'static BootPage) -> ! {
         Err(error) => fail(format_args!("cannot set up the Wasm engine: {error:?}")),
     };
     vm::stamp(phase::RUNTIME);
-    let mut store = Store::new(&engine, Host::new(boot));
-    let result = match Kind::from_raw(boot.kind) {
-        Some(Kind::Module) => load_module(&engine, boot).and_then(|m| p1::run(&mut store, &m)),
-        Some(Kind::Component) => load_component(&engine, boot).and_then(|c| p2::run(&mut store, &c)),
-        _ => fail(format_args!(
+    let host = Host::new(boot);
+    match Kind::from_raw(boot.kind) {
+        Some(Kind::Module) => command(&engine, host, |store| {
+            p1::run(store, &load_module(&engine, boot)?)
+        }),
+        Some(Kind::Component) => command(&engine, host, |store| {
+            p2::run(store, &load_component(&engine, boot)?)
+        }),
+        Some(Kind::HttpProxy) => match load_component(&engine, boot) {
+            Ok(component) => serve::run(&component, host),
+            Err(error) => finish(&mut { host }, Err(error)),
+        },
+        None => fail(format_args!(
             "the VMM asks for a program of kind {}, which this image does not run",
             boot.kind
         )),
-    };
-    finish(&mut store, result)
+    }
+}
+
+/// Runs a program that has one instance and one main.
+fn command(engine: &Engine, host: Host, run: impl FnOnce(&mut Store<Host>) -> wasmtime::Result<()>) -> ! {
+    let mut store = Store::new(engine, host);
+    let result = run(&mut store);
+    // The store stays as it is: giving its memory back would cost exits.
+    finish(store.data_mut(), result)
 }
 
 fn engine() -> wasmtime::Result<Engine> {
@@ -91,8 +106,8 @@ fn load_component(engine: &Engine, boot: &BootPage) -> wasmtime::Result<Componen
 }
 
 /// Maps how the program ended to an exit code, as the wasmtime command does, and ends the VM.
-fn finish(store: &mut Store<Host>, result: wasmtime::Result<()>) -> ! {
-    let untold = store.data_mut().flush();
+pub(crate) fn finish(host: &mut Host, result: wasmtime::Result<()>) -> ! {
+    let untold = host.flush();
     let (error, code) = match result {
         Ok(()) => (None, 0),
         Err(error) => match error.downcast_ref::<Exit>() {
@@ -110,7 +125,6 @@ fn finish(store: &mut Store<Host>, result: wasmtime::Result<()>) -> ! {
     };
     traps::handled();
     let text: String = format!("Error: {error:?}\n");
-    let host = store.data_mut();
     host.stdio.write_error(&mut host.ring, text.as_bytes());
     let code = if error.is::<Trap>() { TRAPPED } else { 1 };
     vm::end(code, end::TRAP, text.as_bytes())

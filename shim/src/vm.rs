@@ -114,6 +114,7 @@ impl Node {
             user: Some(grant.user.clone()),
             network: grant.network.config(),
             front_fd: None,
+            serve: false,
             log_prefix: false,
             timeout_ms: None,
             asked_at_us: monotonic_us(),

@@ -118,6 +118,7 @@ fn start(begun: u64, begun_us: u64, report: Option<&mut File>) -> Result<Exit, S
         memory_limit: config.memory_limit,
         preopens: &config.preopens,
         network: &config.network,
+        serve: config.serve,
         log_prefix: config.log_prefix,
         terminals,
     })?;

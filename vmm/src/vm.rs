@@ -7,7 +7,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 
 use mote_abi::boot::{BootPage, grant};
-use mote_abi::code::{Header, HeaderError, PAYLOAD_OFFSET};
+use mote_abi::code::{Header, HeaderError, Kind, PAYLOAD_OFFSET};
 use mote_abi::cpu::Features;
 use mote_abi::layout::{
     ARGS, ARGS_MAX, BOOT_PAGE, CODE, CODE_GPA, CODE_MAX, DATA_END, DATA_GPA, DATA_GVA, DATA_SEGMENT, GDT,
@@ -76,6 +76,8 @@ pub struct Program<'a> {
     /// Guest paths of the preopened directories.
     pub preopens: &'a [Preopen],
     pub network: &'a Network,
+    /// A component that is a command as well is to serve.
+    pub serve: bool,
     pub log_prefix: bool,
     /// Bits 0 to 2: whether the program's descriptor is a terminal.
     pub terminals: u64,
@@ -127,7 +129,10 @@ impl Prepared {
         }
         let premap = premap(space, &header, program.memory_limit)?;
         let mut boot = boot_page(boot::mode::RUN);
-        boot.kind = header.kind;
+        boot.kind = match Kind::from_raw(header.kind) {
+            Some(Kind::Component) if program.serve => Kind::HttpProxy.to_raw(),
+            _ => header.kind,
+        };
         boot.code_len = header.payload_len;
         boot.features = header.features;
         (boot.premapped, boot.premapped_len) = premap;

@@ -59,8 +59,8 @@ pub const PREVIEW1: &[&str] = &[
 
 /// The interfaces of WASI 0.2, without their version, each with its functions. [`offers_version`] says which versions.
 ///
-/// `exit-with-code` is the only function here that the 0.2 packages still mark as unstable: without it a component
-/// cannot hand its exit code on.
+/// Two functions here are marked as unstable by the 0.2 packages: `exit-with-code`, without which a component cannot hand
+/// its exit code on, and `send-informational`, which answers that it is not supported.
 pub const INTERFACES: &[(&str, &[&str])] = &[
     ("wasi:io/error", &["[method]error.to-debug-string"]),
     (
@@ -251,6 +251,7 @@ pub const INTERFACES: &[(&str, &[&str])] = &[
             "[method]request-options.between-bytes-timeout",
             "[method]request-options.set-between-bytes-timeout",
             "[static]response-outparam.set",
+            "[method]response-outparam.send-informational",
             "[method]incoming-response.status",
             "[method]incoming-response.headers",
             "[method]incoming-response.consume",

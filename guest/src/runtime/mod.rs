@@ -3,6 +3,7 @@
 pub(crate) mod cpu;
 pub(crate) mod heap;
 pub(crate) mod mmap;
+mod space;
 pub(crate) mod tls;
 pub(crate) mod traps;
 

@@ -2,6 +2,7 @@
 
 pub(crate) mod clock;
 pub(crate) mod entropy;
+mod handles;
 pub(crate) mod ring;
 
 use core::arch::asm;

@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 use mote_abi::layout::{COMPLETION_RING, SUBMISSION_RING};
 use mote_abi::ring::{COMPLETIONS, Completion, SUBMISSIONS, Submission, UNANSWERED_MAX, call, op};
 
+use super::handles::Handles;
 use super::{CONTROL, load, store};
 
 /// Errno of Linux, positive.
@@ -15,6 +16,7 @@ pub(crate) type Errno = i64;
 pub(crate) struct Ring {
     next_token: u64,
     pending: BTreeMap<u64, Pending>,
+    handles: Handles,
     /// Handles that nobody asked for in the end.
     unwanted: Vec<u64>,
     submitted: u32,
@@ -22,7 +24,9 @@ pub(crate) struct Ring {
 }
 
 enum Pending {
-    Unanswered,
+    Unanswered {
+        handle: u64,
+    },
     Answered(i64),
     /// Nobody will ask. If the answer is a new handle, it is closed.
     Unwanted,
@@ -41,6 +45,7 @@ impl Ring {
         Ring {
             next_token: 1,
             pending: BTreeMap::new(),
+            handles: Handles::new(),
             unwanted: Vec::new(),
             submitted: 0,
             completed: 0,
@@ -50,8 +55,9 @@ impl Ring {
     /// Puts a submission into the ring. It is served at the next doorbell or call. What its addresses point to has to
     /// stay until it is answered.
     pub(crate) fn submit(&mut self, submission: Submission) -> Token {
+        let handle = submission.handle;
         let token = self.put(submission);
-        self.pending.insert(token, Pending::Unanswered);
+        self.pending.insert(token, Pending::Unanswered { handle });
         Token(token)
     }
 
@@ -71,7 +77,7 @@ impl Ring {
     pub(crate) fn abandon(&mut self, token: Token, memory: Vec<u8>) {
         self.collect();
         match self.pending.get_mut(&token.0) {
-            Some(entry @ Pending::Unanswered) => *entry = Pending::Abandoned { _memory: memory },
+            Some(entry @ Pending::Unanswered { .. }) => *entry = Pending::Abandoned { _memory: memory },
             _ => {
                 self.pending.remove(&token.0);
             }
@@ -94,7 +100,7 @@ impl Ring {
     pub(crate) fn discard(&mut self, token: Token) {
         self.collect();
         match self.pending.get_mut(&token.0) {
-            Some(entry @ Pending::Unanswered) => {
+            Some(entry @ Pending::Unanswered { .. }) => {
                 *entry = Pending::Unwanted;
                 self.detach(Submission {
                     op: op::CANCEL,
@@ -120,6 +126,7 @@ impl Ring {
         let token = self.next_token;
         self.next_token += 1;
         submission.token = token;
+        self.handles.submitted(&submission);
         let slot = (self.submitted % SUBMISSIONS) as usize;
         // SAFETY: the slot is inside the ring's page, which is mapped; the VMM does not read it before the tail moves.
         unsafe {
@@ -159,8 +166,9 @@ impl Ring {
             // SAFETY: the slot is inside the ring's page, and the VMM published it before it moved the tail.
             let words = unsafe { (COMPLETION_RING as *const [u64; 2]).add(slot).read_volatile() };
             let completion = Completion::from_words(words);
+            self.handles.answered(&completion);
             match self.pending.get_mut(&completion.token) {
-                Some(entry @ Pending::Unanswered) => *entry = Pending::Answered(completion.result),
+                Some(entry @ Pending::Unanswered { .. }) => *entry = Pending::Answered(completion.result),
                 Some(Pending::Abandoned { .. }) => {
                     self.pending.remove(&completion.token);
                 }
@@ -193,7 +201,7 @@ impl Ring {
     /// Whether a submission is unanswered.
     pub(crate) fn is_pending(&mut self, token: Token) -> bool {
         self.collect();
-        matches!(self.pending.get(&token.0), Some(Pending::Unanswered))
+        matches!(self.pending.get(&token.0), Some(Pending::Unanswered { .. }))
     }
 
     /// Sleeps until a completion arrives or CLOCK_MONOTONIC reaches `deadline`. Serves what was submitted, too.
@@ -207,6 +215,25 @@ impl Ring {
         }
         super::call(&[call::WAIT, deadline]);
         self.collect();
+    }
+
+    /// The handles that the program has opened and not closed, but for those that it is about to get: these are taken
+    /// back.
+    pub(crate) fn opened(&mut self) -> Vec<u64> {
+        for token in self.handles.asked() {
+            self.discard(Token(token));
+        }
+        self.handles.open()
+    }
+
+    /// Waits until no submission about these handles, which are closed, is unanswered. What their addresses point to is
+    /// free then.
+    pub(crate) fn settle(&mut self, handles: &[u64]) {
+        let about =
+            |pending: &Pending| matches!(pending, Pending::Unanswered { handle } if handles.contains(handle));
+        while self.pending.values().any(about) {
+            self.wait(u64::MAX);
+        }
     }
 
     /// Completions taken in so far. Whoever looks at several things before it waits compares this, and looks again

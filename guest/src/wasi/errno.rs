@@ -4,6 +4,9 @@ use crate::vm::ring::Errno;
 
 pub(crate) const ENOENT: Errno = 2;
 pub(crate) const EIO: Errno = 5;
+pub(crate) const EBADF: Errno = 9;
+pub(crate) const EACCES: Errno = 13;
 pub(crate) const EINVAL: Errno = 22;
+pub(crate) const EMFILE: Errno = 24;
 pub(crate) const EPIPE: Errno = 32;
 pub(crate) const ENAMETOOLONG: Errno = 36;

@@ -2,6 +2,8 @@
 
 pub(crate) mod errno;
 pub(crate) mod files;
+pub(crate) mod http;
+mod marks;
 pub(crate) mod p1;
 pub(crate) mod p2;
 mod sockets;
@@ -20,6 +22,7 @@ use crate::runtime::size;
 use crate::vm::entropy::Entropy;
 use crate::vm::ring::{Errno, Ring};
 use files::Files;
+use http::Http;
 use p1::Fds;
 pub(crate) use stdio::Stdio;
 
@@ -40,6 +43,7 @@ pub(crate) struct Host {
     pub(crate) files: Files,
     /// Descriptors of WASI 0.1.
     pub(crate) fds: Fds,
+    pub(crate) http: Http,
     pub(crate) entropy: Entropy,
     /// State of the insecure generator; 0 until it is seeded.
     pub(crate) insecure: u64,
@@ -79,10 +83,40 @@ impl Host {
             ring: Ring::new(),
             stdio: Stdio::new(boot.terminals),
             files: Files::default(),
+            http: Http::new(),
             entropy: Entropy::new(boot),
             insecure: 0,
             table: ResourceTable::new(),
         }
+    }
+
+    /// Has everything go on that is under way, and sleeps until there is an answer or CLOCK_MONOTONIC reaches
+    /// `deadline`.
+    pub(crate) fn wait(&mut self, deadline: u64) {
+        let seen = self.ring.collected();
+        self.http.pump(&mut self.ring);
+        // What has come in meanwhile may be what the caller waits for.
+        if self.ring.collected() == seen {
+            self.ring.wait(deadline);
+        }
+    }
+
+    /// Has everything go on that is under way, without waiting for it.
+    pub(crate) fn kick(&mut self) {
+        self.http.pump(&mut self.ring);
+        self.ring.kick();
+    }
+
+    /// Gives back all that an instance that has gone has left open, but for the exchanges that leave.
+    pub(crate) fn release(&mut self) {
+        let mut left = self.ring.opened();
+        left.retain(|handle| !self.http.is_leaving(*handle));
+        for handle in &left {
+            // There is nobody left to tell that an earlier write has failed.
+            let _ = self.files.close(&mut self.ring, *handle);
+        }
+        self.ring.settle(&left);
+        self.table = ResourceTable::new();
     }
 
     /// Waits until all output is written: an error of writing a file that the program was not told of.

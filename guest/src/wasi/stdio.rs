@@ -2,6 +2,7 @@
 
 use alloc::vec::Vec;
 
+use super::marks::Mark;
 use super::streams::{Input, Output};
 use crate::vm::ring::{Errno, Ring};
 
@@ -12,6 +13,8 @@ const COPIED_MAX: usize = 16 << 10;
 pub(crate) struct Stdio {
     pub(crate) input: Input,
     output: [Output; 2],
+    /// Of standard output and error, where lines are marked.
+    marks: Option<[Mark; 2]>,
     terminals: u64,
 }
 
@@ -20,6 +23,7 @@ impl Stdio {
         Stdio {
             input: Input::new(0),
             output: [Output::new(1), Output::new(2)],
+            marks: None,
             terminals,
         }
     }
@@ -27,6 +31,19 @@ impl Stdio {
     /// Whether descriptor 0, 1 or 2 is a terminal.
     pub(crate) fn is_terminal(&self, descriptor: u32) -> bool {
         self.terminals & (1 << descriptor) != 0
+    }
+
+    /// From here on, marks each line of output with the request that it belongs to.
+    pub(crate) fn mark(&mut self, request: u64) {
+        self.marks = Some([Mark::new("stdout", request), Mark::new("stderr", request)]);
+    }
+
+    /// Output to descriptor 1 or 2 as it goes out.
+    pub(crate) fn marked(&mut self, descriptor: u32, data: Vec<u8>) -> Vec<u8> {
+        match &mut self.marks {
+            Some(marks) => marks[usize::from(descriptor == 2)].apply(&data),
+            None => data,
+        }
     }
 
     /// Standard error for descriptor 2, standard output otherwise.

@@ -118,6 +118,7 @@ fn configure(args: &args::Run) -> anyhow::Result<(PathBuf, VmmConfig)> {
         preopens,
         network: network::configure(&args.network)?,
         front_fd: None,
+        serve: false,
         log_prefix: false,
         timeout_ms: timeout.map(|t| u64::try_from(t.as_millis()).unwrap_or(u64::MAX).max(1)),
         asked_at_us: None,

@@ -64,6 +64,9 @@ pub struct VmmConfig {
     /// one that it is asked for. The number is `mote-launch`'s to fill in.
     #[serde(default)]
     pub front_fd: Option<i32>,
+    /// The program is to serve HTTP requests that the front hands over, even if it is a command as well.
+    #[serde(default)]
+    pub serve: bool,
     /// Marks each line of a serving component's output with the request that it belongs to.
     #[serde(default)]
     pub log_prefix: bool,

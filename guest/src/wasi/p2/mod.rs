@@ -3,13 +3,16 @@
 //! A component names each interface that it needs with a version; each is linked under just that name, function by
 //! function, so that any 0.2 release fits and a start pays only for what the program imports.
 
-mod absent;
 mod cli;
 mod clocks;
 mod filesystem;
+mod handler;
+mod http;
 mod io;
 mod random;
 mod sockets;
+
+use alloc::string::String;
 
 use mote_abi::ring::phase;
 use mote_abi::wasi::{RUN, offers_version, split_version};
@@ -19,21 +22,53 @@ use wasmtime::{Result, Store, StoreContextMut, bail};
 
 use super::{Exit, Host};
 use crate::vm;
+pub(crate) use handler::{Handler, NO_ANSWER};
 
 /// What a host function gets.
 type Cx<'a> = StoreContextMut<'a, Host>;
 
 /// Runs the component's `wasi:cli/run`.
 pub(crate) fn run(store: &mut Store<Host>, component: &Component) -> Result<()> {
-    let engine = store.engine().clone();
-    let mut linker = Linker::new(&engine);
+    let instance = linker(component)?.instantiate(&mut *store, component)?;
+    let Some(exported) = exported(component, RUN) else {
+        bail!("the component does not export {RUN}@0.2.x")
+    };
+    let Some(run) = instance
+        .get_export_index(&mut *store, None, &exported)
+        .and_then(|interface| instance.get_export_index(&mut *store, Some(&interface), "run"))
+    else {
+        bail!("the component's {exported} has no function `run`");
+    };
+    let run = instance.get_typed_func::<(), (core::result::Result<(), ()>,)>(&mut *store, &run)?;
+    vm::stamp(phase::MAIN);
+    match run.call(&mut *store, ())? {
+        (Ok(()),) => Ok(()),
+        (Err(()),) => Err(Exit(1).into()),
+    }
+}
+
+/// The name, with its version, of an interface that the component exports.
+fn exported(component: &Component, interface: &str) -> Option<String> {
     let ty = component.component_type();
-    for (name, import) in ty.imports(&engine) {
+    let mut names = ty.exports(component.engine()).map(|(name, _)| name);
+    let name = names.find(|name| {
+        let (name, version) = split_version(name);
+        name == interface && offers_version(version)
+    });
+    name.map(String::from)
+}
+
+/// All that the component imports.
+fn linker(component: &Component) -> Result<Linker<Host>> {
+    let engine = component.engine();
+    let mut linker = Linker::new(engine);
+    let ty = component.component_type();
+    for (name, import) in ty.imports(engine) {
         let (interface, version) = split_version(name);
         match import.ty {
             ComponentItem::ComponentInstance(instance) if offers_version(version) => {
                 let mut at = linker.instance(name)?;
-                for (item, export) in instance.exports(&engine) {
+                for (item, export) in instance.exports(engine) {
                     match export.ty {
                         ComponentItem::ComponentFunc(_) => function(&mut at, interface, item)?,
                         ComponentItem::Resource(_) => resource(&mut at, interface, item)?,
@@ -46,26 +81,7 @@ pub(crate) fn run(store: &mut Store<Host>, component: &Component) -> Result<()> 
             _ => bail!("the component imports {name}, which Mote does not offer"),
         }
     }
-    let instance = linker.instantiate(&mut *store, component)?;
-    let exported = ty.exports(&engine).map(|(name, _)| name).find(|name| {
-        let (interface, version) = split_version(name);
-        interface == RUN && offers_version(version)
-    });
-    let Some(exported) = exported else {
-        bail!("the component does not export {RUN}@0.2.x")
-    };
-    let Some(run) = instance
-        .get_export_index(&mut *store, None, exported)
-        .and_then(|interface| instance.get_export_index(&mut *store, Some(&interface), "run"))
-    else {
-        bail!("the component's {exported} has no function `run`");
-    };
-    let run = instance.get_typed_func::<(), (core::result::Result<(), ()>,)>(&mut *store, &run)?;
-    vm::stamp(phase::MAIN);
-    match run.call(&mut *store, ())? {
-        (Ok(()),) => Ok(()),
-        (Err(()),) => Err(Exit(1).into()),
-    }
+    Ok(linker)
 }
 
 /// Defines one function of an interface.
@@ -79,9 +95,11 @@ fn function(at: &mut LinkerInstance<'_, Host>, interface: &str, name: &str) -> R
         }
         "wasi:filesystem/types" => filesystem::types(at, name)?,
         "wasi:filesystem/preopens" => filesystem::preopens(at, name)?,
+        "wasi:http/types" => http::types(at, name)?,
+        "wasi:http/outgoing-handler" => http::outgoing_handler(at, name)?,
         _ if interface.starts_with("wasi:cli/") => cli::function(at, name)?,
         _ if interface.starts_with("wasi:sockets/") => sockets::function(at, interface, name)?,
-        _ => absent::function(at, interface, name)?,
+        _ => false,
     };
     if done {
         Ok(())
@@ -103,7 +121,8 @@ fn resource(at: &mut LinkerInstance<'_, Host>, interface: &str, name: &str) -> R
         "terminal-input" => owned::<cli::TerminalInput>(at, name),
         "terminal-output" => owned::<cli::TerminalOutput>(at, name),
         _ if sockets::resource(at, name)? => Ok(()),
-        _ => absent::resource(at, interface, name),
+        _ if http::resource(at, name)? => Ok(()),
+        _ => bail!("the component imports the resource {name} of {interface}, which Mote does not offer"),
     }
 }
 

@@ -142,6 +142,7 @@ pub(super) fn filesystem_error_code(
 ) -> Result<(Option<ErrorCode>,)> {
     let code = match cx.data().table.get(&error)? {
         IoError::Errno(errno) => Some(ErrorCode::from(*errno)),
+        IoError::Http(_) => None,
     };
     Ok((code,))
 }

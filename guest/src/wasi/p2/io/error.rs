@@ -10,11 +10,13 @@ use crate::vm::ring::Errno;
 use crate::wasi::Host;
 use crate::wasi::errno::EPIPE;
 use crate::wasi::p2::Cx;
+use crate::wasi::p2::http::ErrorCode;
 
 /// `wasi:io/error.error`.
 pub(in crate::wasi::p2) enum IoError {
     /// Of the host's files, sockets and standard streams.
     Errno(Errno),
+    Http(ErrorCode),
 }
 
 /// `wasi:io/streams.stream-error`.
@@ -58,5 +60,6 @@ pub(super) fn streamed<T>(host: &mut Host, result: core::result::Result<T, Failu
 pub(super) fn to_debug_string(cx: Cx<'_>, (error,): (Resource<IoError>,)) -> Result<(String,)> {
     Ok((match cx.data().table.get(&error)? {
         IoError::Errno(errno) => format!("I/O error {errno} of the host"),
+        IoError::Http(code) => format!("ErrorCode::{code:?}"),
     },))
 }

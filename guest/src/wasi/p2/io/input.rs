@@ -9,8 +9,9 @@ use super::error::{Failure, Streamed, streamed};
 use super::{Pollable, new_child_pollable};
 use crate::runtime::size;
 use crate::wasi::Host;
+use crate::wasi::http::ExchangeId;
 use crate::wasi::p2::filesystem::FileInput;
-use crate::wasi::p2::{Cx, sockets};
+use crate::wasi::p2::{Cx, http, sockets};
 use crate::wasi::streams::Input;
 
 /// `wasi:io/streams.input-stream`.
@@ -24,6 +25,8 @@ pub(in crate::wasi::p2) enum InputStream {
     File(FileInput),
     /// The connection of the TCP socket with this number in the table.
     Tcp(u32),
+    /// The body of what an exchange receives.
+    Http(ExchangeId),
 }
 
 /// Largest read; a program that asks for more gets less, as it must expect.
@@ -41,6 +44,10 @@ fn try_take(host: &mut Host, stream: &Resource<InputStream>, len: usize) -> Resu
         InputStream::Tcp(socket) => {
             let socket = *socket;
             return sockets::read(host, socket, len.min(READ_MAX));
+        }
+        InputStream::Http(exchange) => {
+            let exchange = *exchange;
+            return Ok(http::read(host, exchange, len));
         }
     };
     let len = len.min(READ_MAX);
@@ -62,13 +69,14 @@ pub(super) fn is_ready(host: &mut Host, stream: &Resource<InputStream>) -> Resul
             let socket = *socket;
             sockets::readable(host, socket)?
         }
+        InputStream::Http(exchange) => host.http.readable(&mut host.ring, *exchange),
     })
 }
 
 /// The program has dropped the stream.
 pub(in crate::wasi::p2) fn dropped(host: &mut Host, stream: InputStream) -> Result<()> {
     match stream {
-        InputStream::Stdin => {}
+        InputStream::Stdin | InputStream::Http(_) => {}
         InputStream::Tcp(socket) => sockets::input_dropped(host, socket),
         InputStream::Handle(mut input) => input.stop(&mut host.ring),
         InputStream::File(file) => return file.dropped(host),
@@ -97,8 +105,11 @@ pub(super) fn take(
     loop {
         match try_take(host, stream, len)? {
             Ok(Some(data)) => return Ok(Ok(data)),
-            Ok(None) if wait => host.ring.wait(u64::MAX),
-            Ok(None) => return Ok(Ok(Vec::new())),
+            Ok(None) if wait => host.wait(u64::MAX),
+            Ok(None) => {
+                host.kick();
+                return Ok(Ok(Vec::new()));
+            }
             Err(failure) => return Ok(Err(failure)),
         }
     }

@@ -14,7 +14,7 @@ use wasmtime::component::LinkerInstance;
 
 use crate::wasi::Host;
 pub(super) use error::{Failure as StreamFailure, IoError};
-pub(super) use input::{InputStream, dropped as input_dropped};
+pub(super) use input::{Found, InputStream, dropped as input_dropped};
 pub(super) use output::{OutputStream, dropped as output_dropped};
 pub(super) use poll::{Pollable, new_child_pollable, new_pollable};
 

@@ -11,6 +11,7 @@ use super::{Pollable, new_child_pollable};
 use crate::runtime::size;
 use crate::wasi::Host;
 use crate::wasi::p2::filesystem::FileOutput;
+use crate::wasi::p2::http::OutgoingStream;
 use crate::wasi::p2::{Cx, sockets};
 use crate::wasi::streams::Output;
 
@@ -25,6 +26,8 @@ pub(in crate::wasi::p2) enum OutputStream {
     File(FileOutput),
     /// The connection of the TCP socket with this number in the table.
     Tcp(u32),
+    /// A body that the program writes.
+    Http(OutgoingStream),
 }
 
 /// Most bytes that `blocking-write-and-flush` and `blocking-write-zeroes-and-flush` take. (wasi:io/streams)
@@ -43,6 +46,10 @@ pub(super) fn permit(
             let socket = *socket;
             return sockets::permit(host, socket);
         }
+        OutputStream::Http(stream) => {
+            let stream = *stream;
+            return Ok(stream.permit(host));
+        }
     };
     Ok(output
         .permit(&mut host.ring)
@@ -60,6 +67,10 @@ pub(super) fn is_ready(host: &mut Host, stream: &Resource<OutputStream>) -> Resu
             let socket = *socket;
             sockets::writable(host, socket)?
         }
+        OutputStream::Http(stream) => {
+            let stream = *stream;
+            !matches!(stream.permit(host), Ok(0))
+        }
     })
 }
 
@@ -69,22 +80,29 @@ fn start(
     stream: &Resource<OutputStream>,
     data: Vec<u8>,
 ) -> Result<core::result::Result<(), Failure>> {
-    let output = match host.table.get_mut(stream)? {
-        OutputStream::Stdio(descriptor) => host.stdio.output(*descriptor),
-        OutputStream::Handle(output) => output,
+    Ok(match host.table.get_mut(stream)? {
+        OutputStream::Stdio(descriptor) => {
+            let data = host.stdio.marked(*descriptor, data);
+            host.stdio.output(*descriptor).write(&mut host.ring, data)
+        }
+        OutputStream::Handle(output) => output.write(&mut host.ring, data),
         OutputStream::File(file) => return Ok(file.write(&mut host.files, &mut host.ring, &data)),
         OutputStream::Tcp(socket) => {
             let socket = *socket;
             return sockets::write(host, socket, data);
         }
-    };
-    Ok(output.write(&mut host.ring, data).map_err(Failure::from))
+        OutputStream::Http(stream) => {
+            let stream = *stream;
+            return Ok(stream.write(host, &data));
+        }
+    }
+    .map_err(Failure::from))
 }
 
 /// The program has dropped the stream.
 pub(in crate::wasi::p2) fn dropped(host: &mut Host, stream: OutputStream) -> Result<()> {
     match stream {
-        OutputStream::Stdio(_) => {}
+        OutputStream::Stdio(_) | OutputStream::Http(_) => {}
         OutputStream::Handle(mut output) => output.abandon(&mut host.ring),
         OutputStream::File(file) => return file.dropped(host),
         OutputStream::Tcp(socket) => sockets::output_dropped(host, socket),
@@ -113,9 +131,18 @@ pub(super) fn put(
             }
             data = rest;
         } else {
-            host.ring.wait(u64::MAX);
+            host.wait(u64::MAX);
         }
     }
+}
+
+/// Has what is kept back to be sent together go out.
+fn send(host: &mut Host, stream: &Resource<OutputStream>) -> Result<()> {
+    if let OutputStream::Http(stream) = host.table.get(stream)? {
+        let stream = *stream;
+        stream.flush(host);
+    }
+    Ok(())
 }
 
 type Unit = (Streamed<()>,);
@@ -159,6 +186,7 @@ pub(super) fn write_zeroes(mut cx: Cx<'_>, (stream, len): (Resource<OutputStream
 /// What was written is on its way, in order, and goes out before the program's end is told: nothing is waited for.
 fn write_all(host: &mut Host, stream: &Resource<OutputStream>, data: Vec<u8>) -> Result<Unit> {
     let result = put(host, stream, data)?;
+    send(host, stream)?;
     Ok((streamed(host, result)?,))
 }
 
@@ -191,6 +219,7 @@ pub(super) fn flush(mut cx: Cx<'_>, (stream,): (Resource<OutputStream>,)) -> Res
         OutputStream::File(file) => file.flush(&mut host.files, &mut host.ring),
         _ => permit(host, &stream)?.map(drop),
     };
+    send(host, &stream)?;
     Ok((streamed(host, result)?,))
 }
 

@@ -9,7 +9,7 @@ use super::{InputStream, OutputStream, input, output};
 use crate::vm::clock;
 use crate::vm::ring::Token;
 use crate::wasi::Host;
-use crate::wasi::p2::{Cx, sockets};
+use crate::wasi::p2::{Cx, http, sockets};
 
 /// `wasi:io/poll.pollable`: what has to happen before it is ready. Parents are named by their number in the table;
 /// they outlive their pollables, see [`new_child_pollable`].
@@ -27,6 +27,10 @@ pub(in crate::wasi::p2) enum Pollable {
     Output(u32),
     /// Something about a socket or a lookup.
     Socket(sockets::Pollable),
+    /// The [`FutureIncomingResponse`](http::FutureIncomingResponse) has an answer.
+    Response(u32),
+    /// The [`FutureTrailers`](http::FutureTrailers) have an answer.
+    Trailers(u32),
 }
 
 /// A pollable that the program owns.
@@ -52,6 +56,8 @@ fn is_ready(host: &mut Host, pollable: &Resource<Pollable>, now: u64) -> Result<
         Pollable::Input(stream) => input::is_ready(host, &Resource::<InputStream>::new_borrow(stream))?,
         Pollable::Output(stream) => output::is_ready(host, &Resource::<OutputStream>::new_borrow(stream))?,
         Pollable::Socket(pollable) => return sockets::is_ready(host, pollable),
+        Pollable::Response(future) => http::response_ready(host, &Resource::new_borrow(future))?,
+        Pollable::Trailers(future) => http::trailers_ready(host, &Resource::new_borrow(future))?,
     };
     Ok((ready, u64::MAX))
 }
@@ -60,7 +66,7 @@ pub(super) fn ready(mut cx: Cx<'_>, (pollable,): (Resource<Pollable>,)) -> Resul
     let host = cx.data_mut();
     let (ready, _) = is_ready(host, &pollable, clock::monotonic_ns())?;
     // A program may ask again and again without ever waiting.
-    host.ring.kick();
+    host.kick();
     Ok((ready,))
 }
 
@@ -90,11 +96,11 @@ fn wait(host: &mut Host, list: &[Resource<Pollable>]) -> Result<Vec<u32>> {
             }
         }
         if !found.is_empty() {
-            host.ring.kick();
+            host.kick();
             return Ok(found);
         }
         if host.ring.collected() == seen {
-            host.ring.wait(deadline);
+            host.wait(deadline);
         }
     }
 }

@@ -26,7 +26,7 @@ fn splice_for(
 ) -> Result<(Streamed<u64>,)> {
     let moved = loop {
         match output::permit(host, output)? {
-            Ok(0) if wait && *len > 0 => host.ring.wait(u64::MAX),
+            Ok(0) if wait && *len > 0 => host.wait(u64::MAX),
             Ok(most) => match input::take(host, input, (*len).min(most), wait)? {
                 Ok(data) => {
                     let moved = data.len() as u64;

@@ -1,0 +1,105 @@
+//! Serves HTTP requests: one instance of the component for each, as `wasmtime serve` has it.
+
+use alloc::format;
+use alloc::string::String;
+
+use mote_abi::boot::grant;
+use mote_abi::http::{Failure, RequestHead, error_code};
+use mote_abi::ring::{HTTP_INCOMING, Submission, op, phase};
+use wasmtime::component::Component;
+use wasmtime::{Store, format_err};
+
+use crate::program::finish;
+use crate::runtime::traps;
+use crate::vm;
+use crate::vm::ring::Errno;
+use crate::wasi::errno::{EBADF, EPIPE};
+use crate::wasi::http::{ExchangeId, Head};
+use crate::wasi::{Host, p2};
+
+/// Serves until the front has gone, and ends the VM.
+pub(crate) fn run(component: &Component, mut host: Host) -> ! {
+    let handler = match p2::Handler::new(component) {
+        Ok(handler) => handler,
+        Err(error) => finish(&mut host, Err(error)),
+    };
+    vm::stamp(phase::MAIN);
+    let ended = loop {
+        let exchange = match accept(&mut host) {
+            Ok(exchange) => exchange,
+            Err(errno) => break errno,
+        };
+        match request(&mut host, exchange) {
+            Some(head) => host = answer(&handler, host, exchange, head),
+            None => host.http.close(&mut host.ring, exchange),
+        }
+    };
+    host.http.drain(&mut host.ring);
+    let result = match ended {
+        EPIPE => Ok(()),
+        EBADF => Err(format_err!(
+            "the component serves HTTP requests: `mote serve` runs it, `mote run` does not"
+        )),
+        errno => Err(format_err!("no further request can be taken: error {errno}")),
+    };
+    finish(&mut host, result)
+}
+
+/// The next exchange. EPIPE: there will be none.
+fn accept(host: &mut Host) -> Result<ExchangeId, Errno> {
+    let token = host.ring.submit(Submission {
+        op: op::ACCEPT,
+        handle: HTTP_INCOMING,
+        ..Submission::default()
+    });
+    loop {
+        // Before the first wait, so that what the last exchange still has to send goes along.
+        host.wait(u64::MAX);
+        if let Some(result) = host.ring.take(token) {
+            let handle = u64::try_from(result).map_err(|_| -result)?;
+            return Ok(host.http.accepted(handle));
+        }
+    }
+}
+
+/// The request that the exchange begins with; `None` if it does not come.
+fn request(host: &mut Host, exchange: ExchangeId) -> Option<RequestHead> {
+    loop {
+        match host.http.head(&mut host.ring, exchange) {
+            Ok(Some(Head::Request(head))) => return Some(head),
+            Ok(None) => host.wait(u64::MAX),
+            Ok(Some(Head::Response(_))) | Err(_) => return None,
+        }
+    }
+}
+
+/// Has an instance of its own answer the request.
+fn answer(handler: &p2::Handler, mut host: Host, exchange: ExchangeId, head: RequestHead) -> Host {
+    if host.grants & grant::LOG_PREFIX != 0 {
+        host.stdio.mark(head.id);
+    }
+    let mut store = Store::new(handler.engine(), host);
+    let result = handler.call(&mut store, exchange, head);
+    let mut host = store.into_data();
+    let answered = host.http.is_answered(exchange);
+    let well = result.is_ok();
+    let error = match result {
+        Ok(()) if answered => None,
+        Ok(()) => Some(String::from(p2::NO_ANSWER)),
+        Err(error) => {
+            traps::handled();
+            Some(format!("{error:?}"))
+        }
+    };
+    if let Some(text) = error {
+        host.stdio
+            .write_error(&mut host.ring, format!("error: {text}\n").as_bytes());
+        if !answered {
+            let code = error_code::INTERNAL_ERROR;
+            host.http.fail(exchange, &Failure { code, text });
+        }
+    }
+    host.http.leave(&mut host.ring, exchange, well);
+    host.release();
+    host
+}
