@@ -39,7 +39,7 @@ pub(crate) fn run(boot: &'static BootPage) -> ! {
             Ok(component) => serve::run(&component, host),
             Err(error) => finish(&mut { host }, Err(error)),
         },
-        None => fail(format_args!(
+        Some(Kind::CommandAndProxy) | None => fail(format_args!(
             "the VMM asks for a program of kind {}, which this image does not run",
             boot.kind
         )),

@@ -130,7 +130,8 @@ impl Prepared {
         let premap = premap(space, &header, program.memory_limit)?;
         let mut boot = boot_page(boot::mode::RUN);
         boot.kind = match Kind::from_raw(header.kind) {
-            Some(Kind::Component) if program.serve => Kind::HttpProxy.to_raw(),
+            Some(Kind::CommandAndProxy) if program.serve => Kind::HttpProxy.to_raw(),
+            Some(Kind::CommandAndProxy) => Kind::Component.to_raw(),
             _ => header.kind,
         };
         boot.code_len = header.payload_len;

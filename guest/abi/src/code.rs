@@ -20,6 +20,8 @@ pub enum Kind {
     Component,
     /// A component that exports `wasi:http/incoming-handler`.
     HttpProxy,
+    /// A component that exports both. Who starts it decides: the boot page says one of the two above.
+    CommandAndProxy,
 }
 
 impl Kind {
@@ -30,6 +32,7 @@ impl Kind {
             Kind::Module => 1,
             Kind::Component => 2,
             Kind::HttpProxy => 3,
+            Kind::CommandAndProxy => 4,
         }
     }
 
@@ -40,6 +43,7 @@ impl Kind {
             1 => Some(Kind::Module),
             2 => Some(Kind::Component),
             3 => Some(Kind::HttpProxy),
+            4 => Some(Kind::CommandAndProxy),
             _ => None,
         }
     }

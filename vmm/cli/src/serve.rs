@@ -35,7 +35,7 @@ pub(crate) fn serve(args: &args::Serve) -> anyhow::Result<ExitCode> {
     let node = Node::discover()?;
     let program = compile::program(&node, &args.file)?;
     let kind = Kind::from_raw(program.header.kind);
-    if kind != Some(Kind::HttpProxy) {
+    if !matches!(kind, Some(Kind::HttpProxy | Kind::CommandAndProxy)) {
         bail!(
             "{} does not serve HTTP: it does not export {}; `mote run` runs commands",
             args.file.display(),
@@ -131,6 +131,7 @@ fn configure(args: &args::Serve) -> anyhow::Result<(VmmConfig, FrontConfig)> {
         preopens,
         network,
         front_fd: None,
+        serve: true,
         log_prefix: !args.no_logging_prefix,
         // The front keeps the time of each request.
         timeout_ms: None,

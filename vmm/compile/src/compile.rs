@@ -35,7 +35,7 @@ pub(crate) fn compile(wasm: &[u8], kind: Kind, features: Features) -> Result<Vec
     let engine = engine(features)?;
     let result = match kind {
         Kind::Module => engine.precompile_module(wasm),
-        Kind::Component | Kind::HttpProxy => engine.precompile_component(wasm),
+        Kind::Component | Kind::HttpProxy | Kind::CommandAndProxy => engine.precompile_component(wasm),
     };
     result.map_err(|e| {
         // What the compiler cannot do is the input's affair unless code generation itself broke.

@@ -216,11 +216,11 @@ fn component_kind(exports: &[ComponentExternName<'_>]) -> Result<Kind, Error> {
             name == interface && wasi::offers_version(version)
         })
     };
-    if exports_any(wasi::RUN) {
-        return Ok(Kind::Component);
-    }
-    if exports_any(wasi::INCOMING_HANDLER) {
-        return Ok(Kind::HttpProxy);
+    match (exports_any(wasi::RUN), exports_any(wasi::INCOMING_HANDLER)) {
+        (true, false) => return Ok(Kind::Component),
+        (false, true) => return Ok(Kind::HttpProxy),
+        (true, true) => return Ok(Kind::CommandAndProxy),
+        (false, false) => {}
     }
     let names: Vec<&str> = exports.iter().map(|e| e.name).collect();
     let newer = names
@@ -350,6 +350,11 @@ mod tests {
                 .kind,
             Kind::HttpProxy
         );
+        let both = with_export("wasi:http/incoming-handler@0.2.0").replace(
+            "(export \"wasi",
+            "(export \"wasi:cli/run@0.2.6\" (instance $e)) (export \"wasi",
+        );
+        assert_eq!(check(&both).unwrap().kind, Kind::CommandAndProxy);
         let text = refusal(&with_export("wasi:cli/run@0.3.0"));
         assert!(
             text.contains("exports wasi:cli/run@0.3.0") && text.contains("not supported"),
