@@ -34,6 +34,10 @@ done
 # WASI 0.1 has no way to make a socket.
 put "$work/target-programs/wasm32-wasip2/release/net.wasm" "$out/net-rust-p2.wasm"
 
+(cd "$here/rust-exchange" && cargo build --quiet --locked --release --target wasm32-wasip2 \
+    --target-dir "$work/target-programs")
+put "$work/target-programs/wasm32-wasip2/release/exchange.wasm" "$out/exchange-rust.wasm"
+
 if newer "$out/hello-c-p1.wasm" "$here/c/hello.c"; then
     # The headers and the library come from an unpacked package, so their folders are named one by one.
     libc=$work/wasi-libc/usr

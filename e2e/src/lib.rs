@@ -14,5 +14,6 @@ pub mod leaks;
 pub mod native;
 pub mod paths;
 pub mod pod;
+pub mod serve;
 pub mod traps;
 pub mod vmm;

@@ -1,0 +1,145 @@
+//! Does what the path says.
+
+use wasip2::http::{
+    outgoing_handler,
+    types::{
+        ErrorCode, Fields, IncomingBody, IncomingRequest, Method, OutgoingBody, OutgoingRequest,
+        OutgoingResponse, ResponseOutparam, Scheme,
+    },
+};
+use wasip2::io::streams::StreamError;
+
+wasip2::http::proxy::export!(Handler);
+
+struct Handler;
+
+impl wasip2::exports::http::incoming_handler::Guest for Handler {
+    fn handle(request: IncomingRequest, out: ResponseOutparam) {
+        let path = request.path_with_query().unwrap_or_default();
+        let (path, query) = path.split_once('?').unwrap_or((&path, ""));
+        match path {
+            "/hello" => text(out, 200, "hello\n"),
+            "/echo" => echo(&request, out),
+            "/count" => {
+                let body = request.consume().unwrap();
+                let stream = body.stream().unwrap();
+                let mut sum = 0;
+                while let Ok(bytes) = stream.blocking_read(65536) {
+                    sum += bytes.len();
+                }
+                text(out, 200, &format!("{sum}\n"));
+            }
+            "/zeros" => {
+                let body = begin(out, 200, &[]);
+                let stream = body.write().unwrap();
+                let mut left: u64 = query.parse().unwrap();
+                let block = [0; 4096];
+                while left > 0 {
+                    let len = left.min(4096) as usize;
+                    stream.blocking_write_and_flush(&block[..len]).unwrap();
+                    left -= len as u64;
+                }
+                drop(stream);
+                OutgoingBody::finish(body, None).unwrap();
+            }
+            "/print" => {
+                print!("one\ntwo");
+                println!();
+                eprintln!("three");
+                text(out, 200, "printed\n");
+            }
+            "/error" => ResponseOutparam::set(out, Err(ErrorCode::InternalError(Some("as asked".into())))),
+            "/trap" => panic!("as asked"),
+            "/trap-late" => {
+                let body = begin(out, 200, &[]);
+                body.write().unwrap().blocking_write_and_flush(b"begin").unwrap();
+                panic!("as asked")
+            }
+            "/spin" => loop {
+                std::hint::spin_loop();
+            },
+            "/eat" => {
+                let mut eaten: Vec<Vec<u8>> = Vec::new();
+                loop {
+                    eaten.push(vec![1; 16 << 20]);
+                }
+            }
+            "/fetch" => text(out, 200, &format!("{}\n", fetch(query))),
+            _ => text(out, 404, "nothing there\n"),
+        }
+    }
+}
+
+fn begin(out: ResponseOutparam, status: u16, fields: &[(&str, &str)]) -> OutgoingBody {
+    let headers = Fields::new();
+    for (name, value) in fields {
+        headers.append(name, value.as_bytes()).unwrap();
+    }
+    let response = OutgoingResponse::new(headers);
+    response.set_status_code(status).unwrap();
+    let body = response.body().unwrap();
+    ResponseOutparam::set(out, Ok(response));
+    body
+}
+
+fn text(out: ResponseOutparam, status: u16, text: &str) {
+    let body = begin(out, status, &[("content-type", "text/plain")]);
+    let stream = body.write().unwrap();
+    stream.blocking_write_and_flush(text.as_bytes()).unwrap();
+    drop(stream);
+    OutgoingBody::finish(body, None).unwrap();
+}
+
+/// Sends back the body as it comes, then its trailers.
+fn echo(request: &IncomingRequest, out: ResponseOutparam) {
+    let incoming = request.consume().unwrap();
+    let body = begin(out, 200, &[("trailer", "x-sum")]);
+    let (from, to) = (incoming.stream().unwrap(), body.write().unwrap());
+    loop {
+        match to.blocking_splice(&from, 65536) {
+            Ok(_) => {}
+            Err(StreamError::Closed) => break,
+            Err(e) => panic!("{e:?}"),
+        }
+    }
+    drop((from, to));
+    let trailers = IncomingBody::finish(incoming);
+    trailers.subscribe().block();
+    let trailers = trailers.get().unwrap().unwrap().unwrap();
+    // Fields that were received may not be handed on as they are.
+    let trailers = trailers.map(|fields| Fields::from_list(&fields.entries()).unwrap());
+    OutgoingBody::finish(body, trailers).unwrap();
+}
+
+/// Asks `http://authority/path`, and tells status and body or the error.
+fn fetch(url: &str) -> String {
+    let (scheme, rest) = url.split_once("://").unwrap();
+    let (authority, path) = rest.split_once('/').unwrap();
+    let request = OutgoingRequest::new(Fields::new());
+    let scheme = if scheme == "https" {
+        Scheme::Https
+    } else {
+        Scheme::Http
+    };
+    request.set_method(&Method::Get).unwrap();
+    request.set_scheme(Some(&scheme)).unwrap();
+    request.set_authority(Some(authority)).unwrap();
+    request.set_path_with_query(Some(&format!("/{path}"))).unwrap();
+    let answer = match outgoing_handler::handle(request, None) {
+        Ok(answer) => answer,
+        Err(e) => return format!("refused: {e:?}"),
+    };
+    answer.subscribe().block();
+    let response = match answer.get().unwrap().unwrap() {
+        Ok(response) => response,
+        Err(e) => return format!("failed: {e:?}"),
+    };
+    let status = response.status();
+    let body = response.consume().unwrap();
+    let stream = body.stream().unwrap();
+    let mut text = Vec::new();
+    while let Ok(bytes) = stream.blocking_read(65536) {
+        text.extend(bytes);
+    }
+    format!("{status} {}", String::from_utf8_lossy(&text))
+}
