@@ -14,7 +14,7 @@ use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body::Body as _;
 use hyper::body::Incoming;
-use mote_abi::http::{Failure, FrameHead, RequestHead, Timeouts, frame};
+use mote_abi::http::{FrameHead, RequestHead, Timeouts, frame};
 use tokio::task::JoinHandle;
 
 use crate::{
@@ -93,8 +93,7 @@ impl Front {
             return Err(Refusal::Connect);
         }
         let mut head = request_head(&parts)?;
-        let id = self.count.fetch_add(1, Ordering::Relaxed);
-        head.id = id;
+        head.id = self.count.fetch_add(1, Ordering::Relaxed);
         let mut bytes = Vec::new();
         head.encode(&mut bytes).map_err(|_| Refusal::TooLarge)?;
 
@@ -102,12 +101,8 @@ impl Front {
         let head = match exchange.next().await {
             // 1xx are not a program's to send: hyper makes them.
             Ok(Frame::Response(head)) if head.status >= 200 => head,
-            // A program that fails, and says so, is one that runs.
-            Ok(Frame::Failed(failure)) => {
-                eprintln!(
-                    "mote-http: request {id}: the program answers with an error: {}",
-                    told(&failure)
-                );
+            // A program that fails, and says so, is one that runs. It has told its standard error why.
+            Ok(Frame::Failed(_)) => {
                 exchange.served();
                 exchange.finished = true;
                 return Err(Refusal::NoAnswer);
@@ -185,13 +180,6 @@ impl Drop for Abort {
     fn drop(&mut self) {
         self.0.abort();
     }
-}
-
-/// A program's word for a log: one line, of bounded length.
-fn told(failure: &Failure) -> String {
-    let text = failure.text.chars().take(500);
-    let text: String = text.map(|c| if c.is_control() { ' ' } else { c }).collect();
-    format!("{text} (error code {})", failure.code)
 }
 
 fn request_head(parts: &http::request::Parts) -> Result<RequestHead, Refusal> {

@@ -85,7 +85,9 @@ fn begin(out: ResponseOutparam, status: u16, fields: &[(&str, &str)]) -> Outgoin
 fn text(out: ResponseOutparam, status: u16, text: &str) {
     let body = begin(out, status, &[("content-type", "text/plain")]);
     let stream = body.write().unwrap();
-    stream.blocking_write_and_flush(text.as_bytes()).unwrap();
+    for piece in text.as_bytes().chunks(4096) {
+        stream.blocking_write_and_flush(piece).unwrap();
+    }
     drop(stream);
     OutgoingBody::finish(body, None).unwrap();
 }

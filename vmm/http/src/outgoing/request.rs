@@ -254,8 +254,8 @@ pub(super) struct RequestBody {
 /// What a program's body can fail by.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum BodyError {
-    #[error("the program gave up its request")]
-    GivenUp,
+    #[error("the program gave up its request: {0}")]
+    GivenUp(String),
 }
 
 impl RequestBody {
@@ -304,9 +304,11 @@ impl http_body::Body for RequestBody {
             Ok(Frame::End) => None,
             Ok(Frame::Trailers(fields)) => match to_headers(&fields) {
                 Ok(trailers) => Some(Ok(Piece::trailers(trailers))),
-                Err(_) => Some(Err(BodyError::GivenUp)),
+                Err(e) => Some(Err(BodyError::GivenUp(e.to_string()))),
             },
-            _ => Some(Err(BodyError::GivenUp)),
+            Ok(Frame::Failed(failure)) => Some(Err(BodyError::GivenUp(failure.text))),
+            Ok(_) => Some(Err(BodyError::GivenUp("a frame that is no body".into()))),
+            Err(e) => Some(Err(BodyError::GivenUp(e.to_string()))),
         })
     }
 
