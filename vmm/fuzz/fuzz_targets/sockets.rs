@@ -20,8 +20,12 @@ use vm_memory::Bytes;
 /// reached but one port of this machine.
 fn reach() -> Reach {
     static ISOLATED: OnceLock<bool> = OnceLock::new();
-    // SAFETY: plain flags; the process has one thread when the first input is tried.
-    let isolated = ISOLATED.get_or_init(|| unsafe { libc::unshare(libc::CLONE_NEWUSER | libc::CLONE_NEWNET) } == 0);
+    // SAFETY: plain flags and the kernel's own handler; the process has one thread when the first input is tried.
+    let isolated = ISOLATED.get_or_init(|| unsafe {
+        // As the standard library does it before main, which is libFuzzer's here.
+        libc::signal(libc::SIGPIPE, libc::SIG_IGN);
+        libc::unshare(libc::CLONE_NEWUSER | libc::CLONE_NEWNET) == 0
+    });
     if *isolated { Reach::Everything } else { Reach::Only(vec![([127, 0, 0, 1], 9).into()]) }
 }
 

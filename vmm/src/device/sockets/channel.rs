@@ -147,7 +147,8 @@ impl Channel {
         // SAFETY: plain arithmetic.
         let room = unsafe { libc::CMSG_LEN(FD_LEN) };
         // One descriptor and no more fits: the kernel drops all others. (unix(7))
-        message.msg_controllen = room;
+        // The field's type is the C library's choice.
+        message.msg_controllen = room as _;
         let flags = libc::MSG_DONTWAIT | libc::MSG_CMSG_CLOEXEC;
         // SAFETY: the message points to locals that are valid for the lengths that it carries.
         let len = unsafe { libc::recvmsg(self.fd(), &raw mut message, flags) };
