@@ -51,7 +51,7 @@ fn copies_are_equal_whatever_the_buffer() {
     }
     let dir = folder("files-copy");
     let data: Vec<u8> = (0..3_000_001_u32)
-        .map(|i| (i * i % 251).to_le_bytes()[0])
+        .map(|i| (i.wrapping_mul(i) % 251).to_le_bytes()[0])
         .collect();
     fs::write(dir.join("from"), &data).unwrap();
     for program in PROGRAMS {

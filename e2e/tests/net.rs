@@ -116,7 +116,12 @@ fn datagrams() {
         let ran = Run::with_options(["--net"], program())
             .args(["udp-client", &to])
             .run();
-        assert_eq!((ran.code, ran.stdout.as_str()), (0, "one\ntwo\nthree\n"), "{}", ran.stderr);
+        assert_eq!(
+            (ran.code, ran.stdout.as_str()),
+            (0, "one\ntwo\nthree\n"),
+            "{}",
+            ran.stderr
+        );
         echo.join().unwrap();
     }
 }
@@ -137,7 +142,10 @@ fn without_a_grant_everything_is_denied() {
         ran.stdout
     };
     assert_eq!(run(&[]), format!("{denied}resolve true\n"));
-    assert_eq!(run(&["-S", "allow-ip-name-lookup"]), format!("{denied}resolve false\n"));
+    assert_eq!(
+        run(&["-S", "allow-ip-name-lookup"]),
+        format!("{denied}resolve false\n")
+    );
 }
 
 /// A name server that knows a few names below `test.`, at an address of its own.
@@ -175,7 +183,9 @@ impl Names {
                     let answer = answer(&question, false);
                     let len = u16::try_from(answer.len()).unwrap();
                     // In two parts, as a network may deliver it.
-                    stream.write_all(&[len.to_be_bytes().as_slice(), &answer[..5]].concat()).unwrap();
+                    stream
+                        .write_all(&[len.to_be_bytes().as_slice(), &answer[..5]].concat())
+                        .unwrap();
                     stream.flush().unwrap();
                     stream.write_all(&answer[5..]).unwrap();
                 }
@@ -191,8 +201,16 @@ impl Names {
 
     fn resolve(&self, name: &str) -> String {
         let [conf, hosts] = &self.files;
-        let options = ["--net", "--resolv-conf", conf.to_str().unwrap(), "--hosts", hosts.to_str().unwrap()];
-        let ran = Run::with_options(options, program()).args(["resolve", name]).run();
+        let options = [
+            "--net",
+            "--resolv-conf",
+            conf.to_str().unwrap(),
+            "--hosts",
+            hosts.to_str().unwrap(),
+        ];
+        let ran = Run::with_options(options, program())
+            .args(["resolve", name])
+            .run();
         assert_eq!(ran.code, 0, "{}", ran.stderr);
         ran.stdout
     }
