@@ -2,7 +2,7 @@
 //! `ctr`'s output, in the pod's events) and leaves nothing behind.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use crate::cgroup::Cgroup;
 use crate::error::TaskError;
@@ -11,7 +11,7 @@ use crate::grant;
 use crate::image::{self, Place};
 use crate::mounts::{self, Mount};
 use crate::record::Record;
-use crate::spec::{self, Spec, SpecError};
+use crate::spec::{self, Namespace, Spec, SpecError};
 use crate::state::Phase;
 use crate::stdio::{self, Names};
 use crate::task::{Ready, Task, release};
@@ -36,6 +36,26 @@ pub(crate) struct Context {
     pub address: String,
     pub namespace: String,
     pub events: Publisher,
+    /// The network namespace of the pod's sandbox, once it was created; `None` in it is the host's.
+    pub network: Arc<OnceLock<Option<Namespace>>>,
+}
+
+impl Context {
+    /// Gives a container of the pod the sandbox's network. containerd names it by the sandbox's process, and the process
+    /// that stands for the sandbox is the shim, which is in the host's. Without a sandbox there is no network.
+    fn settle_network(&self, spec: &mut Spec) {
+        if spec.is_sandbox() {
+            let _ = self.network.set(spec.network_entry());
+        } else if spec.sandbox_id().is_some() {
+            let none = || {
+                Some(Namespace {
+                    kind: "network".to_owned(),
+                    path: None,
+                })
+            };
+            spec.set_network_entry(self.network.get().cloned().unwrap_or_else(none));
+        }
+    }
 }
 
 /// Makes a task.
@@ -49,7 +69,8 @@ pub(crate) async fn create(context: &Context, request: Request) -> Result<Task, 
     if request.terminal {
         return Err(SpecError::Terminal.into());
     }
-    let spec = spec::read(&request.bundle)?;
+    let mut spec = spec::read(&request.bundle)?;
+    context.settle_network(&mut spec);
     let mut record = Record {
         id: request.id.clone(),
         sandbox: spec.is_sandbox(),

@@ -69,6 +69,7 @@ async fn serve(flags: &Flags) -> Result<(), DaemonError> {
         address: flags.address.clone(),
         namespace: flags.namespace.clone(),
         events: Publisher::start(&ttrpc_address, &flags.namespace),
+        network: std::sync::Arc::default(),
     };
     let pod = Pod::new(context);
     // SAFETY: the descriptor is a listening socket, as checked in `run`, and nothing else here uses it.

@@ -226,6 +226,7 @@ mod tests {
             address: "/nonexistent".into(),
             namespace: "test".into(),
             events,
+            network: Arc::default(),
         })
     }
 

@@ -245,6 +245,7 @@ mod tests {
             address: String::new(),
             namespace: "test".into(),
             events,
+            network: std::sync::Arc::default(),
         });
         let services = services(&pod);
         for name in NAMES {

@@ -208,9 +208,21 @@ impl Spec {
     /// namespace (no path) has none.
     #[must_use]
     pub(crate) fn has_network(&self) -> bool {
+        self.network_entry().is_none_or(|ns| ns.path.is_some())
+    }
+
+    /// What the spec says of the network namespace; `None` for the host's.
+    #[must_use]
+    pub(crate) fn network_entry(&self) -> Option<Namespace> {
         let all = self.linux.namespaces.as_deref().unwrap_or_default();
-        let network = all.iter().find(|ns| ns.kind == "network");
-        network.is_none_or(|ns| ns.path.is_some())
+        all.iter().find(|ns| ns.kind == "network").cloned()
+    }
+
+    /// Says it anew.
+    pub(crate) fn set_network_entry(&mut self, entry: Option<Namespace>) {
+        let all = self.linux.namespaces.get_or_insert_default();
+        all.retain(|ns| ns.kind != "network");
+        all.extend(entry);
     }
 
     /// The network namespace that the container shall be in, if it is not the host's.
@@ -258,6 +270,19 @@ mod tests {
             Some(Path::new("/k/log"))
         );
         assert_eq!(spec.mount_source("/none"), None);
+    }
+
+    #[test]
+    fn the_network_entry_can_be_replaced() {
+        let mut spec = parse(r#"{"linux": {"namespaces": [{"type": "network", "path": "/proc/7/ns/net"}]}}"#);
+        let pods = Namespace {
+            kind: "network".to_owned(),
+            path: Some("/run/netns/n1".into()),
+        };
+        spec.set_network_entry(Some(pods));
+        assert_eq!(spec.network_namespace(), Some(Path::new("/run/netns/n1")));
+        spec.set_network_entry(None);
+        assert!(spec.has_network() && spec.network_namespace().is_none());
     }
 
     #[test]

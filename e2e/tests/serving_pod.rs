@@ -1,0 +1,54 @@
+//! A pod that serves: an HTTP component behind the pod's own address.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::net::SocketAddr;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use http::StatusCode;
+use mote_e2e::containerd::Containerd;
+use mote_e2e::images::{self, Form, Image};
+use mote_e2e::kvm;
+use mote_e2e::pod::{Pod, Spec};
+use mote_e2e::serve::load::get;
+
+/// The answer, once the pod listens.
+fn answer(address: SocketAddr, path: &str) -> (StatusCode, String) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let give_up = Instant::now() + Duration::from_secs(20);
+    loop {
+        match runtime.block_on(get(address, path)) {
+            Ok(answer) => return answer,
+            Err(error) => assert!(Instant::now() < give_up, "{error:#}"),
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn requests_reach_the_component_and_sigterm_drains() {
+    if !kvm::ready() {
+        return;
+    }
+    let daemon = Containerd::shared();
+    images::import_pause(daemon).unwrap();
+    let image = Image::program("serving", Form::Rootfs, "exchange-rust");
+    image.import(daemon).unwrap();
+    let mut pod = Pod::run(daemon, "serving").unwrap();
+    let address = SocketAddr::new(pod.ip().unwrap().parse().unwrap(), 8080);
+    let id = pod.start(&Spec::new("main", &image.name)).unwrap();
+    eprintln!("{:?} {address}", pod.status(&id));
+    std::thread::sleep(Duration::from_secs(2));
+    eprintln!("{:?} {:?}", pod.status(&id), pod.log("main"));
+    eprintln!("{}", String::from_utf8_lossy(&std::process::Command::new("sh").args(["-c", "ps ax | grep mote; for p in $(pgrep mote-http); do nsenter -t $p -n ss -tlnp; nsenter -t $p -n ip a; cat /proc/$p/net/tcp /proc/$p/net/tcp6; done"]).output().unwrap().stdout));
+    eprintln!("{}", daemon.log_tail(30));
+    assert_eq!(answer(address, "/hello"), (StatusCode::OK, "hello\n".into()));
+    assert_eq!(answer(address, "/else").0, StatusCode::NOT_FOUND);
+    pod.stop_container(&id, 10).unwrap();
+    let status = pod.wait(&id).unwrap();
+    assert_eq!(status.exit_code, 143, "{status:?}");
+    pod.remove().unwrap();
+}
