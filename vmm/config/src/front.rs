@@ -21,6 +21,9 @@ pub mod fd {
 pub mod vm {
     /// Front to VM, with a descriptor: a stream that carries the frames of an incoming request (`mote_abi::http`).
     pub const INCOMING: u8 = b'R';
+    /// VM to front: it waits for a request. It says so once for each: a VM that dies after it has closed the stream of
+    /// one request is not given another.
+    pub const READY: u8 = b'A';
     /// VM to front: a stream for an outgoing request is asked for. Front to VM, with a descriptor: here it is.
     pub const OUTGOING: u8 = b'O';
 }

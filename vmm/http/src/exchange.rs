@@ -2,6 +2,7 @@
 
 use std::{
     convert::Infallible,
+    io::ErrorKind,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -26,6 +27,9 @@ use crate::{
 
 /// How long a program may go on writing a body that nobody will get, as that of a response to HEAD.
 const DISCARD: Duration = Duration::from_secs(5);
+
+/// So many VMs more are tried if one has ended before it read a request.
+const RETRIES: u32 = 2;
 
 /// Serves incoming requests.
 #[derive(Debug)]
@@ -97,8 +101,8 @@ impl Front {
         let mut bytes = Vec::new();
         head.encode(&mut bytes).map_err(|_| Refusal::TooLarge)?;
 
-        let mut exchange = self.begin(&bytes, body).await?;
-        let head = match exchange.next().await {
+        let (mut exchange, answer) = self.exchange(&bytes, body).await?;
+        let head = match answer {
             // 1xx are not a program's to send: hyper makes them.
             Ok(Frame::Response(head)) if head.status >= 200 => head,
             // A program that fails, and says so, is one that runs. It has told its standard error why.
@@ -125,40 +129,66 @@ impl Front {
         Ok(response)
     }
 
-    /// Hands the request to a VM. One that turns out to be gone is not held against the request.
-    async fn begin(&self, head: &[u8], body: Incoming) -> Result<Exchange, Refusal> {
-        let (lease, stream) = loop {
-            let lease = self.pool.acquire().await?;
-            match lease.vm().incoming().await {
-                Ok(stream) => break (lease, stream),
-                Err(_) => lease.vm().shut(),
+    /// Hands the request to a VM and waits for the first frame of its answer. A VM that has ended before it read the
+    /// request is not held against it.
+    async fn exchange(
+        &self,
+        head: &[u8],
+        body: Incoming,
+    ) -> Result<(Exchange, Result<Frame, FrameError>), Refusal> {
+        if !body.is_end_stream() {
+            let (mut exchange, writer) = self.begin(head).await?;
+            if let Some(rest) = &mut exchange.rest {
+                rest.pump = Some(Abort(tokio::spawn(body::pump(body, writer))));
             }
-        };
-        let (read, write) = stream.into_split();
-        let mut writer = Writer::new(write);
-        let watchdog = self.limit.map(|limit| watch(&self.pool, &lease, limit));
-        // If the VM is not there any more to read what is written, that shows when its answer is read.
-        let mut pump = None;
-        if body.is_end_stream() {
-            let end = FrameHead {
-                kind: frame::END,
-                len: 0,
-            };
-            let _ = writer.frames(&[head, &end.to_bytes()].concat()).await;
-            writer.forget();
-        } else if writer.frames(head).await.is_ok() {
-            pump = Some(Abort(tokio::spawn(body::pump(body, writer))));
+            let answer = exchange.next().await;
+            return Ok((exchange, answer));
         }
-        Ok(Exchange {
-            rest: Some(Rest {
-                reader: Reader::new(read),
-                lease,
-                pump,
-                _watchdog: watchdog,
-            }),
-            finished: false,
-            discard: false,
-        })
+        let end = FrameHead {
+            kind: frame::END,
+            len: 0,
+        };
+        let head = [head, &end.to_bytes()].concat();
+        let mut again = 0..RETRIES;
+        loop {
+            let (mut exchange, writer) = self.begin(&head).await?;
+            writer.forget();
+            let answer = exchange.next().await;
+            // The kernel says so of a stream that was closed with something unread in it. (unix_release_sock)
+            let unread = matches!(&answer, Err(FrameError::Io(e)) if e.kind() == ErrorKind::ConnectionReset);
+            if !unread || again.next().is_none() {
+                return Ok((exchange, answer));
+            }
+        }
+    }
+
+    /// Sends a VM the request's head.
+    async fn begin(&self, head: &[u8]) -> Result<(Exchange, Writer), Refusal> {
+        loop {
+            let lease = self.pool.acquire().await?;
+            let Ok(stream) = lease.vm().incoming().await else {
+                lease.vm().shut();
+                continue;
+            };
+            let (read, write) = stream.into_split();
+            let mut writer = Writer::new(write);
+            if writer.frames(head).await.is_err() {
+                lease.vm().shut();
+                continue;
+            }
+            let watchdog = self.limit.map(|limit| watch(&self.pool, &lease, limit));
+            let exchange = Exchange {
+                rest: Some(Rest {
+                    reader: Reader::new(read),
+                    lease,
+                    pump: None,
+                    _watchdog: watchdog,
+                }),
+                finished: false,
+                discard: false,
+            };
+            return Ok((exchange, writer));
+        }
     }
 }
 
@@ -203,7 +233,8 @@ fn request_head(parts: &http::request::Parts) -> Result<RequestHead, Refusal> {
     })
 }
 
-/// A request that a VM is busy with. However it ends, the VM is idle only when it has closed the stream.
+/// A request that a VM is busy with. However it ends, the VM is idle only when it has closed the stream
+/// and says that it waits for the next request.
 #[derive(Debug)]
 pub(crate) struct Exchange {
     /// There until the exchange is dropped.
@@ -297,6 +328,7 @@ impl Rest {
             self.reader.closed().await;
         }
         drop(self.pump);
+        self.lease.vm().settled().await;
         drop(self.lease);
     }
 }

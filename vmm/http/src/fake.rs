@@ -114,12 +114,18 @@ impl Drop for Count {
 /// Serves requests, one after the other, until the front lets it go.
 async fn guest(socket: OwnedFd) {
     let channel = Channel::new(socket).unwrap();
+    channel.send(&[vm::READY], None).await.unwrap();
     while let Ok(Some(message)) = channel.receive().await {
         assert_eq!(message.bytes(), [vm::INCOMING]);
         let stream = StdStream::from(message.fd.unwrap());
         let stream = UnixStream::from_std(stream).unwrap();
         let (read, write) = stream.into_split();
         if !program(Reader::new(read), Writer::new(write)).await {
+            // The streams of a process that dies are closed one after the other.
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            return;
+        }
+        if channel.send(&[vm::READY], None).await.is_err() {
             return;
         }
     }

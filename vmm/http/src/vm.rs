@@ -3,14 +3,15 @@
 use std::{
     io,
     os::fd::{AsFd, OwnedFd},
+    pin::pin,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
 };
 
-use mote_config::front::vm::{INCOMING, OUTGOING};
-use tokio::net::UnixStream;
+use mote_config::front::vm::{INCOMING, OUTGOING, READY};
+use tokio::{net::UnixStream, sync::Notify};
 
 use crate::{
     channel::{self, Channel},
@@ -29,6 +30,11 @@ pub(crate) struct Vm {
     ended: AtomicBool,
     let_go: AtomicBool,
     served: AtomicBool,
+    /// Requests that it was given, and those that it said it waits for.
+    given: AtomicU64,
+    ready: AtomicU64,
+    /// Either is new: `ready` or `ended`.
+    changed: Notify,
     outgoing: AtomicUsize,
 }
 
@@ -44,6 +50,9 @@ impl Vm {
             ended: AtomicBool::new(false),
             let_go: AtomicBool::new(false),
             served: AtomicBool::new(false),
+            given: AtomicU64::new(0),
+            ready: AtomicU64::new(0),
+            changed: Notify::new(),
             outgoing: AtomicUsize::new(0),
         }))
     }
@@ -79,7 +88,22 @@ impl Vm {
     /// Has nothing more to do with it.
     pub(crate) fn shut(&self) {
         self.ended.store(true, Ordering::Release);
+        self.changed.notify_waiters();
         self.channel.shut();
+    }
+
+    /// Waits until it waits for its next request, or has ended.
+    pub(crate) async fn settled(&self) {
+        loop {
+            let mut changed = pin!(self.changed.notified());
+            // What comes between the question and the wait counts.
+            changed.as_mut().enable();
+            let ready = self.ready.load(Ordering::Acquire);
+            if ready > self.given.load(Ordering::Acquire) || self.ended.load(Ordering::Acquire) {
+                return;
+            }
+            changed.await;
+        }
     }
 
     /// Hands it a new incoming request; the front's end of the stream.
@@ -88,6 +112,7 @@ impl Vm {
     /// If the VM is gone, or there is no room for another descriptor.
     pub(crate) async fn incoming(&self) -> io::Result<UnixStream> {
         let (ours, theirs) = channel::stream()?;
+        self.given.fetch_add(1, Ordering::AcqRel);
         self.channel.send(&[INCOMING], Some(theirs.as_fd())).await?;
         Ok(ours)
     }
@@ -95,8 +120,14 @@ impl Vm {
     /// Serves its requests to the outside until it has ended.
     pub(crate) async fn attend(self: Arc<Vm>, pool: Arc<Pool>, client: Arc<Client>) {
         while let Ok(Some(message)) = self.channel.receive().await {
-            if message.bytes() != [OUTGOING] {
-                break;
+            match message.bytes() {
+                [READY] => {
+                    self.ready.fetch_add(1, Ordering::AcqRel);
+                    self.changed.notify_waiters();
+                    continue;
+                }
+                [OUTGOING] => {}
+                _ => break,
             }
             let Ok((ours, theirs)) = channel::stream() else {
                 break;

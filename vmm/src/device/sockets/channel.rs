@@ -75,16 +75,25 @@ impl Channel {
 
     /// Asks a question: the ticket for its answer. EAGAIN if it cannot be asked yet, EPIPE if the helper has gone.
     pub(super) fn ask(&mut self, question: &[u8]) -> Result<u64, Errno> {
+        self.tell(question)?;
+        let ticket = self.next_ticket;
+        self.next_ticket += 1;
+        self.asked.push_back(ticket);
+        Ok(ticket)
+    }
+
+    /// Sends what needs no answer. EAGAIN if there is no room yet, EPIPE if the helper has gone.
+    pub(super) fn tell(&mut self, message: &[u8]) -> Result<(), Errno> {
         if self.ended {
             return Err(Errno(libc::EPIPE));
         }
         let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
-        // SAFETY: the question is valid for its length.
+        // SAFETY: the message is valid for its length.
         let sent = unsafe {
             libc::sendto(
                 self.fd(),
-                question.as_ptr().cast(),
-                question.len(),
+                message.as_ptr().cast(),
+                message.len(),
                 flags,
                 std::ptr::null(),
                 0,
@@ -99,10 +108,7 @@ impl Channel {
                 }
             };
         }
-        let ticket = self.next_ticket;
-        self.next_ticket += 1;
-        self.asked.push_back(ticket);
-        Ok(ticket)
+        Ok(())
     }
 
     /// Keeps the answer to the oldest question. Without one, it is dropped.

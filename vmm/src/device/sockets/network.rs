@@ -133,11 +133,23 @@ impl Network {
     }
 
     /// Serves ACCEPT on [`HTTP_INCOMING`]. EPIPE once the front has gone.
-    pub(super) fn accept(&mut self, objects: &mut Objects) -> Attempt {
+    pub(super) fn accept(&mut self, objects: &mut Objects, request: &mut Request) -> Attempt {
         self.receive(true);
-        let Some(front) = &self.front else {
+        let Some(front) = &mut self.front else {
             return Errno(libc::EBADF).into();
         };
+        if request.done == 0 {
+            match front.tell(&[vm::READY]) {
+                Err(Errno(libc::EAGAIN)) => {
+                    return Attempt::Wait(Wait {
+                        fd: front.fd(),
+                        events: libc::POLLOUT,
+                    });
+                }
+                // That the front has gone is answered below.
+                Ok(()) | Err(_) => request.done = 1,
+            }
+        }
         match self.incoming.pop_front() {
             Some(fd) => objects.insert(Object::Stream(Stream::nonblocking(fd))).into(),
             None if front.ended() => Errno(libc::EPIPE).into(),

@@ -417,6 +417,9 @@ fn streams_of_the_front() {
     let (asked, accepted) = (net.submit(ask), net.submit(accept));
     assert!(net.f.completions().is_empty());
     assert_eq!(received(&net.front), b"O");
+    assert_eq!(received(&net.front), b"A");
+    assert!(net.f.completions().is_empty());
+    assert_eq!(received(&net.front), b"", "ready is said once");
     let streams: Vec<_> = (0..2).map(|_| UnixStream::pair().unwrap()).collect();
     for (ours, _) in &streams {
         ours.set_nonblocking(true).unwrap();
