@@ -37,6 +37,7 @@ put "$work/target-programs/wasm32-wasip2/release/net.wasm" "$out/net-rust-p2.was
 (cd "$here/rust-exchange" && cargo build --quiet --locked --release --target wasm32-wasip2 \
     --target-dir "$work/target-programs")
 put "$work/target-programs/wasm32-wasip2/release/exchange.wasm" "$out/exchange-rust.wasm"
+put "$work/target-programs/wasm32-wasip2/release/fetch.wasm" "$out/fetch-rust.wasm"
 
 if newer "$out/hello-c-p1.wasm" "$here/c/hello.c"; then
     # The headers and the library come from an unpacked package, so their folders are named one by one.

@@ -39,6 +39,7 @@ pub struct Spec {
     working_dir: String,
     user: Option<i64>,
     readonly_rootfs: bool,
+    annotations: HashMap<String, String>,
 }
 
 impl Spec {
@@ -111,6 +112,12 @@ impl Spec {
         self
     }
 
+    #[must_use]
+    pub fn annotation(mut self, name: &str, value: &str) -> Spec {
+        self.annotations.insert(name.into(), value.into());
+        self
+    }
+
     fn config(&self) -> ContainerConfig {
         ContainerConfig {
             metadata: Some(ContainerMetadata {
@@ -127,6 +134,7 @@ impl Spec {
             envs: self.envs.clone(),
             mounts: self.mounts.clone(),
             working_dir: self.working_dir.clone(),
+            annotations: self.annotations.clone(),
             log_path: format!("{}.log", self.name),
             linux: Some(LinuxContainerConfig {
                 resources: Some(LinuxContainerResources {

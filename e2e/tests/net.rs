@@ -9,6 +9,7 @@ use std::process::{Child, Stdio};
 use std::thread;
 
 use mote_e2e::cli::Run;
+use mote_e2e::serve::Server;
 use mote_e2e::{kvm, paths};
 
 const LOOPBACKS: [&str; 2] = ["127.0.0.1:0", "[::1]:0"];
@@ -89,6 +90,27 @@ fn a_tcp_client() {
         .run();
     assert_ne!(ran.code, 0);
     assert!(ran.stderr.contains("ConnectionRefused"), "{}", ran.stderr);
+}
+
+#[test]
+fn http_requests_of_a_command() {
+    if !kvm::ready() {
+        return;
+    }
+    let server = Server::start(&[], &paths::program("exchange-rust"));
+    let url = format!("http://localhost:{}/hello", server.address.port());
+    let fetch = |options: &[&str]| {
+        let ran = Run::with_options(options, paths::program("fetch-rust"))
+            .args([&url, &url])
+            .run();
+        assert_eq!((ran.code, ran.stderr.as_str()), (0, ""));
+        ran.stdout
+    };
+    let hello = "200 hello\n\n";
+    assert_eq!(fetch(&["--net"]), hello.repeat(2));
+    assert_eq!(fetch(&["-S", "http"]), hello.repeat(2));
+    assert!(fetch(&[]).contains("HttpRequestDenied"));
+    assert!(fetch(&["--net", "-S", "http=n"]).contains("HttpRequestDenied"));
 }
 
 #[test]

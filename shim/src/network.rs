@@ -5,6 +5,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use mote_config::Network;
+use mote_launch::outgoing::{self, Requests};
 
 use crate::spec::Spec;
 
@@ -28,6 +29,8 @@ pub(crate) enum NetworkError {
     Namespace { path: PathBuf, source: std::io::Error },
     #[error("starting the thread that makes sockets: {0}")]
     Broker(#[source] std::io::Error),
+    #[error("starting the thread that watches for HTTP requests: {0}")]
+    Requests(#[source] std::io::Error),
 }
 
 /// The network of a container.
@@ -75,18 +78,38 @@ impl Reach {
         }
     }
 
-    /// Starts the broker that makes the container's sockets; `None` without a grant.
+    /// Starts the broker that makes the container's sockets.
     ///
     /// # Errors
     /// A [`NetworkError`].
-    pub(crate) fn broker(&self) -> Result<Option<OwnedFd>, NetworkError> {
-        if !self.granted {
-            return Ok(None);
-        }
-        let namespace = self.namespace()?;
-        mote_launch::broker::start(namespace)
-            .map(Some)
-            .map_err(NetworkError::Broker)
+    pub(crate) fn broker(&self) -> Result<OwnedFd, NetworkError> {
+        mote_launch::broker::start(self.namespace()?).map_err(NetworkError::Broker)
+    }
+
+    /// Watches for the container's HTTP requests to the outside; `granted` is what the VM is granted.
+    ///
+    /// # Errors
+    /// A [`NetworkError`].
+    pub(crate) fn requests(
+        &self,
+        node: &mote_launch::Node,
+        id: &str,
+        granted: &Network,
+        cgroups: &[PathBuf],
+    ) -> Result<OwnedFd, NetworkError> {
+        let requests = Requests {
+            node: node.clone(),
+            name: id.to_owned(),
+            resolv_conf: granted.resolv_conf.clone(),
+            hosts: granted.hosts.clone(),
+            cgroup_procs: cgroups.iter().map(|dir| dir.join("cgroup.procs")).collect(),
+            netns: self.namespace()?,
+        };
+        let id = id.to_owned();
+        outgoing::start(requests, move |error| {
+            log::error!("HTTP requests of {id} cannot be made: {error}");
+        })
+        .map_err(NetworkError::Requests)
     }
 
     /// The namespace; `None` for the host's.
@@ -137,7 +160,7 @@ mod tests {
         let isolated = reach(r#"{"linux": {"namespaces": [{"type": "network"}]}}"#).unwrap();
         assert_eq!(isolated.config(), Network::default());
         let none = reach(r#"{"annotations": {"mote/network": "none"}}"#).unwrap();
-        assert!(!none.granted && none.broker().unwrap().is_none());
+        assert!(!none.granted);
         let error = reach(r#"{"annotations": {"mote/network": "some"}}"#).unwrap_err();
         assert!(error.to_string().contains("\"some\""), "{error}");
     }

@@ -112,7 +112,7 @@ impl Node {
             memory_limit: grant.memory_limit,
             preopens: directories.iter().map(|(guest, _)| preopen(guest)).collect(),
             user: Some(grant.user.clone()),
-            network: grant.network.config(),
+            network: program.0.uses(grant.network.config()),
             front_fd: None,
             serve: false,
             log_prefix: false,
@@ -141,8 +141,11 @@ impl Node {
                 .stdout(copy(&stdio.stdout)?)
                 .stderr(copy(&stdio.stderr)?)
                 .new_session(true);
-            if let Some(broker) = grant.network.broker()? {
-                launch = launch.broker(broker);
+            if config.network.sockets || config.network.name_lookup {
+                launch = launch.broker(grant.network.broker()?);
+            }
+            if config.network.http {
+                launch = launch.front(grant.network.requests(&self.0, id, &config.network, cgroups)?);
             }
             for directory in directories {
                 launch = launch.preopen(directory);

@@ -49,6 +49,17 @@ impl Kind {
     }
 }
 
+/// What a program may ask the host for beyond files and standard streams, by its imports: bits of
+/// [`Header::imports`].
+pub mod import {
+    /// TCP or UDP sockets of its own.
+    pub const SOCKETS: u64 = 1;
+    /// Name lookup.
+    pub const NAME_LOOKUP: u64 = 2;
+    /// HTTP requests to the outside.
+    pub const HTTP: u64 = 4;
+}
+
 /// The header page of a code file. Integers are little-endian.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
@@ -74,15 +85,18 @@ pub struct Header {
     pub payload_sha256: [u8; 32],
     /// Version of the compiler as ASCII, padded with zeros ("48.0.8").
     pub wasmtime: [u8; 16],
+    /// See [`import`]: helpers of the host that nothing here asks for need not be started.
+    pub imports: u64,
 }
 
 /// Bytes of [`Header`] on disk; the rest of the header page is zero.
-pub const HEADER_LEN: usize = 136;
+pub const HEADER_LEN: usize = 144;
 
 const _: () = assert!(size_of::<Header>() == HEADER_LEN);
 const _: () = assert!(core::mem::offset_of!(Header, features) == 16);
 const _: () = assert!(core::mem::offset_of!(Header, source_sha256) == 56);
 const _: () = assert!(core::mem::offset_of!(Header, wasmtime) == 120);
+const _: () = assert!(core::mem::offset_of!(Header, imports) == 136);
 
 /// Why a code file is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -129,6 +143,7 @@ impl Header {
         out[56..88].copy_from_slice(&self.source_sha256);
         out[88..120].copy_from_slice(&self.payload_sha256);
         out[120..136].copy_from_slice(&self.wasmtime);
+        out[136..144].copy_from_slice(&self.imports.to_le_bytes());
         out
     }
 
@@ -154,6 +169,7 @@ impl Header {
             source_sha256: array(bytes, 56),
             payload_sha256: array(bytes, 88),
             wasmtime: array(bytes, 120),
+            imports: u64_at(136),
         };
         header.check(file_len)?;
         Ok(header)
@@ -202,6 +218,7 @@ mod tests {
             source_sha256: [1; 32],
             payload_sha256: [2; 32],
             wasmtime: *b"48.0.8\0\0\0\0\0\0\0\0\0\0",
+            imports: import::SOCKETS | import::HTTP,
         }
     }
 

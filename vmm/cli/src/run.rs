@@ -10,7 +10,10 @@ use std::{
 use anyhow::{Context, bail};
 use mote_abi::code::Kind;
 use mote_config::{Preopen, Reason, VmmConfig};
-use mote_launch::{Launch, Node, broker};
+use mote_launch::{
+    Launch, Node, broker,
+    outgoing::{self, Requests},
+};
 
 use crate::{
     args, compile, folders, network,
@@ -39,6 +42,7 @@ pub(crate) fn run(args: &args::Run) -> anyhow::Result<ExitCode> {
     let held = Held::new().context("cannot hold signals back")?;
     let config = VmmConfig {
         asked_at_us: monotonic_us(),
+        network: program.uses(config.network),
         ..config
     };
     let mut launch = Launch::new(&node, &config, program.code.as_fd(), &name).die_with_parent(true);
@@ -47,6 +51,18 @@ pub(crate) fn run(args: &args::Run) -> anyhow::Result<ExitCode> {
     }
     if config.network.sockets || config.network.name_lookup {
         launch = launch.broker(broker::start(None).context("cannot start the broker of sockets")?);
+    }
+    if config.network.http {
+        let requests = Requests {
+            node: node.clone(),
+            name: name.clone(),
+            resolv_conf: config.network.resolv_conf.clone(),
+            hosts: config.network.hosts.clone(),
+            cgroup_procs: Vec::new(),
+            netns: None,
+        };
+        let front = outgoing::start(requests, |error| eprintln!("mote: HTTP requests: {error}"));
+        launch = launch.front(front.context("cannot watch for HTTP requests")?);
     }
     let vmm = launch.spawn()?;
     held.forward(vmm.killer());

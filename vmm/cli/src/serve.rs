@@ -42,6 +42,10 @@ pub(crate) fn serve(args: &args::Serve) -> anyhow::Result<ExitCode> {
             mote_abi::wasi::INCOMING_HANDLER
         );
     }
+    let vm = VmmConfig {
+        network: program.uses(vm.network),
+        ..vm
+    };
     let listener =
         TcpListener::bind(args.addr).with_context(|| format!("--addr {}: cannot listen there", args.addr))?;
     let address = listener

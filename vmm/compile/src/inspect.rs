@@ -17,6 +17,8 @@ pub(crate) struct Program {
     pub(crate) kind: Kind,
     /// Initial size in bytes of the first linear memory that instantiation creates, 0 if unknown.
     pub(crate) memory_min: u64,
+    /// See [`mote_abi::code::import`].
+    pub(crate) imports: u64,
 }
 
 /// What a pass over the sections found.
@@ -50,6 +52,8 @@ pub(crate) fn inspect(wasm: &[u8]) -> Result<Program, Error> {
             Ok(Program {
                 kind,
                 memory_min: found.memories.first().copied().unwrap_or(0),
+                // WASI 0.1 can make no socket.
+                imports: 0,
             })
         }
         Encoding::Component => {
@@ -70,6 +74,7 @@ pub(crate) fn inspect(wasm: &[u8]) -> Result<Program, Error> {
             Ok(Program {
                 kind,
                 memory_min: first.copied().unwrap_or(0),
+                imports: offer::helpers(&found.imports),
             })
         }
     }
@@ -271,7 +276,8 @@ mod tests {
             program.unwrap(),
             Program {
                 kind: Kind::Module,
-                memory_min: 17 << 16
+                memory_min: 17 << 16,
+                imports: 0,
             }
         );
     }
@@ -341,7 +347,8 @@ mod tests {
             run,
             Program {
                 kind: Kind::Component,
-                memory_min: 2 << 16
+                memory_min: 2 << 16,
+                imports: 0,
             }
         );
         assert_eq!(

@@ -1,6 +1,6 @@
 //! Compares a program's imports with what the guest offers ([`mote_abi::wasi`]).
 
-use mote_abi::wasi;
+use mote_abi::{code::import, wasi};
 use wasmparser::{ComponentExternName, component_types::ComponentEntityType, types::TypesRef};
 
 /// The imports of a core module that Mote does not offer, as `module.name`.
@@ -37,6 +37,17 @@ pub(crate) fn missing_component(imports: &[ComponentExternName<'_>], types: Type
         }
     }
     missing
+}
+
+/// Bits of [`import`] for what a component imports.
+pub(crate) fn helpers(imports: &[ComponentExternName<'_>]) -> u64 {
+    let bit = |import: &ComponentExternName<'_>| match wasi::split_version(import.name).0 {
+        "wasi:sockets/tcp-create-socket" | "wasi:sockets/udp-create-socket" => import::SOCKETS,
+        "wasi:sockets/ip-name-lookup" => import::NAME_LOOKUP,
+        "wasi:http/outgoing-handler" => import::HTTP,
+        _ => 0,
+    };
+    imports.iter().map(bit).fold(0, |all, bit| all | bit)
 }
 
 fn is_resource(ty: wasmparser::component_types::ComponentAnyTypeId) -> bool {

@@ -38,6 +38,7 @@ pub(crate) fn header(
         source_sha256,
         payload_sha256: Sha256::digest(payload).into(),
         wasmtime,
+        imports: program.imports,
     };
     // What is written is what the readers will check.
     Header::parse(

@@ -12,9 +12,10 @@ use std::{
 };
 
 use mote_abi::{
-    code::{HEADER_LEN, Header, PAYLOAD_OFFSET},
+    code::{HEADER_LEN, Header, PAYLOAD_OFFSET, import},
     cpu::Features,
 };
+use mote_config::Network;
 use sha2::{Digest, Sha256};
 
 use crate::{
@@ -104,6 +105,20 @@ pub struct Program {
     pub key: Key,
     /// Where it came from.
     pub outcome: Outcome,
+}
+
+impl Program {
+    /// So much of a grant as the program can ask for, which decides what has to be started beside it.
+    #[must_use]
+    pub fn uses(&self, granted: Network) -> Network {
+        let imports = |bit| self.header.imports & bit != 0;
+        Network {
+            sockets: granted.sockets && imports(import::SOCKETS),
+            name_lookup: granted.name_lookup && imports(import::NAME_LOOKUP),
+            http: granted.http && imports(import::HTTP),
+            ..granted
+        }
+    }
 }
 
 /// Finds or makes the compiled form of `source`.

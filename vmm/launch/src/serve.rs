@@ -3,11 +3,8 @@
 //! The front (`mote-http`) owns the listening sockets' traffic and decides how many VMs there are; what it decides,
 //! this does. It is jailed and its word is checked: it can have VMs up to the limit, and end VMs of its own.
 
-mod front;
-
 use std::{
     collections::BTreeMap,
-    io,
     net::TcpListener,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::PathBuf,
@@ -26,8 +23,8 @@ use mote_config::{
 use crate::{
     Killer, Launch, Node, Vmm, broker,
     error::{Error, LaunchError},
+    front::{Front, Heard, Process, socket_pair, wait},
 };
-use front::{Front, Heard, wait};
 
 /// Time that VMs have to end after the front has let them go, before they are killed.
 const GRACE: Duration = Duration::from_secs(5);
@@ -143,7 +140,7 @@ impl<'a> Serve<'a> {
     /// # Errors
     /// If KVM or an executable is missing, or if a step of the start fails; nothing is left behind then.
     pub fn start(self) -> Result<Serving<'a>, Error> {
-        let front = Front::start(&self)?;
+        let front = Front::start(&self.process())?;
         let mut serving = Serving {
             stop: Arc::default(),
             front,
@@ -158,6 +155,16 @@ impl<'a> Serve<'a> {
             return Err(e);
         }
         Ok(serving)
+    }
+
+    fn process(&self) -> Process<'_> {
+        Process {
+            node: self.node,
+            config: &self.front,
+            name: &self.name,
+            listeners: &self.listeners,
+            cgroup_procs: &self.cgroup_procs,
+        }
     }
 }
 
@@ -197,7 +204,7 @@ impl Serving<'_> {
                 return Err(LaunchError::Front { why }.into());
             }
             told(Event::FrontFailed(&why));
-            self.front = Front::start(&self.serve)?;
+            self.front = Front::start(&self.serve.process())?;
             self.publish();
             self.start_vm()?;
         }
@@ -275,7 +282,7 @@ impl Serving<'_> {
     /// Starts a VM and hands the front its end of their socket.
     fn start_vm(&mut self) -> Result<(), Error> {
         let prepare = |what| move |cause| LaunchError::Prepare { what, cause };
-        let (fronts, vms) = front::socket_pair().map_err(prepare("a socket"))?;
+        let (fronts, vms) = socket_pair().map_err(prepare("a socket"))?;
         let serve = &self.serve;
         let mut launch = Launch::new(serve.node, &serve.vm, serve.code, &serve.name)
             .front(vms)
@@ -365,9 +372,6 @@ impl Serving<'_> {
         }
     }
 }
-
-/// Which descriptors are ready.
-type Ready = io::Result<Vec<bool>>;
 
 #[cfg(test)]
 mod tests;

@@ -1,11 +1,9 @@
 //! Does what the path says.
 
-use wasip2::http::{
-    outgoing_handler,
-    types::{
-        ErrorCode, Fields, IncomingBody, IncomingRequest, Method, OutgoingBody, OutgoingRequest,
-        OutgoingResponse, ResponseOutparam, Scheme,
-    },
+mod fetch;
+
+use wasip2::http::types::{
+    ErrorCode, Fields, IncomingBody, IncomingRequest, OutgoingBody, OutgoingResponse, ResponseOutparam,
 };
 use wasip2::io::streams::StreamError;
 
@@ -64,7 +62,7 @@ impl wasip2::exports::http::incoming_handler::Guest for Handler {
                     eaten.push(vec![1; 16 << 20]);
                 }
             }
-            "/fetch" => text(out, 200, &format!("{}\n", fetch(query))),
+            "/fetch" => text(out, 200, &format!("{}\n", fetch::fetch(query))),
             _ => text(out, 404, "nothing there\n"),
         }
     }
@@ -113,35 +111,3 @@ fn echo(request: &IncomingRequest, out: ResponseOutparam) {
     OutgoingBody::finish(body, trailers).unwrap();
 }
 
-/// Asks `http://authority/path`, and tells status and body or the error.
-fn fetch(url: &str) -> String {
-    let (scheme, rest) = url.split_once("://").unwrap();
-    let (authority, path) = rest.split_once('/').unwrap();
-    let request = OutgoingRequest::new(Fields::new());
-    let scheme = if scheme == "https" {
-        Scheme::Https
-    } else {
-        Scheme::Http
-    };
-    request.set_method(&Method::Get).unwrap();
-    request.set_scheme(Some(&scheme)).unwrap();
-    request.set_authority(Some(authority)).unwrap();
-    request.set_path_with_query(Some(&format!("/{path}"))).unwrap();
-    let answer = match outgoing_handler::handle(request, None) {
-        Ok(answer) => answer,
-        Err(e) => return format!("refused: {e:?}"),
-    };
-    answer.subscribe().block();
-    let response = match answer.get().unwrap().unwrap() {
-        Ok(response) => response,
-        Err(e) => return format!("failed: {e:?}"),
-    };
-    let status = response.status();
-    let body = response.consume().unwrap();
-    let stream = body.stream().unwrap();
-    let mut text = Vec::new();
-    while let Ok(bytes) = stream.blocking_read(65536) {
-        text.extend(bytes);
-    }
-    format!("{status} {}", String::from_utf8_lossy(&text))
-}

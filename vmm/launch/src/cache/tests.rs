@@ -68,6 +68,7 @@ fn code_for(source: &[u8], features: u64) -> Vec<u8> {
         source_sha256: Sha256::digest(source).into(),
         payload_sha256: Sha256::digest(&payload).into(),
         wasmtime: [0; 16],
+        imports: 0,
     };
     let mut file = header.to_bytes().to_vec();
     file.resize(4096, 0);

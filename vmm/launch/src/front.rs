@@ -2,7 +2,9 @@
 
 use std::{
     io::{self, IoSlice},
+    net::TcpListener,
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd},
+    path::PathBuf,
     time::Instant,
 };
 
@@ -13,31 +15,43 @@ use nix::{
     sys::socket::{AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, recv, sendmsg, socketpair},
 };
 
-use super::{Ready, Serve};
 use crate::{
-    Killer,
+    Killer, Node,
     child::{Child, Command, Status},
     error::{Error, LaunchError},
     run::signal_name,
     vmm::sealed_memfd,
 };
 
+/// What a front's process is started with.
+#[derive(Debug)]
+pub(crate) struct Process<'a> {
+    pub(crate) node: &'a Node,
+    /// Its number of listeners is filled in.
+    pub(crate) config: &'a FrontConfig,
+    /// What the process is called in `ps`.
+    pub(crate) name: &'a str,
+    pub(crate) listeners: &'a [TcpListener],
+    /// As [`crate::Launch::cgroup_procs`].
+    pub(crate) cgroup_procs: &'a [PathBuf],
+}
+
 /// A running `mote-http`.
 #[derive(Debug)]
-pub(super) struct Front {
+pub(crate) struct Front {
     killer: Killer,
     control: OwnedFd,
 }
 
 /// What the front has sent.
 #[derive(Debug)]
-pub(super) enum Heard {
+pub(crate) enum Heard {
     Message(Message),
     Nonsense,
 }
 
 /// Both ends of a seqpacket socket.
-pub(super) fn socket_pair() -> io::Result<(OwnedFd, OwnedFd)> {
+pub(crate) fn socket_pair() -> io::Result<(OwnedFd, OwnedFd)> {
     let pair = socketpair(
         AddressFamily::Unix,
         SockType::SeqPacket,
@@ -48,7 +62,7 @@ pub(super) fn socket_pair() -> io::Result<(OwnedFd, OwnedFd)> {
 }
 
 /// Waits until one of `fds` is readable or has ended, or until `due`; which are.
-pub(super) fn wait(fds: &[BorrowedFd<'_>], due: Option<Instant>) -> Ready {
+pub(crate) fn wait(fds: &[BorrowedFd<'_>], due: Option<Instant>) -> io::Result<Vec<bool>> {
     let mut entries: Vec<PollFd<'_>> = fds.iter().map(|fd| PollFd::new(*fd, PollFlags::POLLIN)).collect();
     let timeout = match due {
         // Rounded up, so that the time is over when poll returns.
@@ -68,10 +82,10 @@ pub(super) fn wait(fds: &[BorrowedFd<'_>], due: Option<Instant>) -> Ready {
 
 impl Front {
     /// Starts the process.
-    pub(super) fn start(serve: &Serve<'_>) -> Result<Front, Error> {
-        let path = serve.node.front()?;
+    pub(crate) fn start(process: &Process<'_>) -> Result<Front, Error> {
+        let path = process.node.front()?;
         let prepare = |what| move |cause| LaunchError::Prepare { what, cause };
-        let listeners = u32::try_from(serve.listeners.len()).unwrap_or(u32::MAX);
+        let listeners = u32::try_from(process.listeners.len()).unwrap_or(u32::MAX);
         if listeners > fd::LISTENERS_MAX {
             let text = format!(
                 "{listeners} listening sockets, where {} are the most",
@@ -81,7 +95,7 @@ impl Front {
         }
         let config = FrontConfig {
             listeners,
-            ..serve.front.clone()
+            ..process.config.clone()
         };
         let config = sealed_memfd(&config.to_json()).map_err(prepare("the front's configuration"))?;
         let (control, theirs) = socket_pair().map_err(prepare("a socket"))?;
@@ -90,15 +104,15 @@ impl Front {
             move |cause| LaunchError::Start { path, what, cause }
         };
         let mut command =
-            Command::new(&path, &format!("mote-http: {}", serve.name)).map_err(start("its name"))?;
+            Command::new(&path, &format!("mote-http: {}", process.name)).map_err(start("its name"))?;
         command
             .fd(config.as_fd(), fd::CONFIG)
             .new_session(true)
             .die_with_parent(true);
-        for (number, listener) in (fd::FIRST_LISTENER..).zip(&serve.listeners) {
+        for (number, listener) in (fd::FIRST_LISTENER..).zip(process.listeners) {
             command.fd(listener.as_fd(), number);
         }
-        for procs in &serve.cgroup_procs {
+        for procs in process.cgroup_procs {
             command.cgroup_procs(procs).map_err(start("opening the cgroup"))?;
         }
         if let Some(level) = std::env::var_os("RUST_BACKTRACE") {
@@ -116,27 +130,27 @@ impl Front {
         })
     }
 
-    pub(super) fn killer(&self) -> Killer {
+    pub(crate) fn killer(&self) -> Killer {
         self.killer.clone()
     }
 
     /// Readable when the process has ended.
-    pub(super) fn process(&self) -> BorrowedFd<'_> {
+    pub(crate) fn process(&self) -> BorrowedFd<'_> {
         self.killer.as_fd()
     }
 
     /// Readable when it has said something.
-    pub(super) fn control(&self) -> BorrowedFd<'_> {
+    pub(crate) fn control(&self) -> BorrowedFd<'_> {
         self.control.as_fd()
     }
 
     /// Ends it at once.
-    pub(super) fn kill(&self) {
+    pub(crate) fn kill(&self) {
         let _ = self.killer.kill(libc::SIGKILL);
     }
 
     /// The next thing that it has said, if there is one.
-    pub(super) fn hear(&self) -> Option<Heard> {
+    pub(crate) fn hear(&self) -> Option<Heard> {
         let mut bytes = [0; Message::LEN + 1];
         match recv(self.control.as_raw_fd(), &mut bytes, MsgFlags::MSG_DONTWAIT) {
             // The end of the process tells more than the end of its socket.
@@ -146,7 +160,7 @@ impl Front {
     }
 
     /// Says something. If the front does not listen, it has ended or is about to.
-    pub(super) fn say(&self, message: Message, fd: Option<BorrowedFd<'_>>) {
+    pub(crate) fn say(&self, message: Message, fd: Option<BorrowedFd<'_>>) {
         let fds: Vec<RawFd> = fd.iter().map(AsRawFd::as_raw_fd).collect();
         let control: Vec<_> = if fds.is_empty() {
             Vec::new()
@@ -163,7 +177,7 @@ impl Front {
     }
 
     /// How the process, which has ended, did so: its exit code, or why there is none.
-    pub(super) fn status(&self) -> Result<u8, String> {
+    pub(crate) fn status(&self) -> Result<u8, String> {
         match self.killer.child().wait() {
             Ok(Status::Exited(code)) => Ok(u8::try_from(code).unwrap_or(mote_config::exit::INTERNAL)),
             Ok(Status::Killed(signal)) => Err(format!(
