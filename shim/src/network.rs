@@ -5,6 +5,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use mote_config::Network;
+use mote_launch::Place;
 use mote_launch::outgoing::{self, Requests};
 
 use crate::spec::Spec;
@@ -95,14 +96,14 @@ impl Reach {
         node: &mote_launch::Node,
         id: &str,
         granted: &Network,
-        cgroups: &[PathBuf],
+        place: &Place,
     ) -> Result<OwnedFd, NetworkError> {
         let requests = Requests {
             node: node.clone(),
             name: id.to_owned(),
             resolv_conf: granted.resolv_conf.clone(),
             hosts: granted.hosts.clone(),
-            cgroup_procs: cgroups.iter().map(|dir| dir.join("cgroup.procs")).collect(),
+            place: place.clone(),
             netns: self.namespace()?,
         };
         let id = id.to_owned();

@@ -3,12 +3,12 @@
 use std::io;
 use std::net::{Ipv6Addr, SocketAddr, TcpListener};
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Arc, mpsc};
 
 use mote_config::front::{FrontConfig, Outgoing};
 use mote_config::{Exit, Reason, Stats, VmmConfig};
+use mote_launch::Place;
 use mote_launch::serve::{Event, Serve, Stopper, default_vms};
 use serde::Deserialize;
 use tokio::sync::oneshot;
@@ -89,7 +89,7 @@ pub(crate) struct Plan {
     pub preopens: Vec<OwnedFd>,
     pub stdout: OwnedFd,
     pub stderr: OwnedFd,
-    pub cgroups: Vec<PathBuf>,
+    pub place: Place,
     /// The pod's network namespace; the host's without one.
     pub netns: Option<OwnedFd>,
 }
@@ -187,7 +187,7 @@ fn serve(plan: &Plan, started: impl FnOnce(u32, Stopper)) -> Result<Exit, VmErro
         preopens: copies(&plan.preopens)?,
         stdout: Some(plan.stdout.try_clone().map_err(VmError::Stdio)?),
         stderr: Some(plan.stderr.try_clone().map_err(VmError::Stdio)?),
-        cgroup_procs: plan.cgroups.iter().map(|dir| dir.join("cgroup.procs")).collect(),
+        place: plan.place.clone(),
         netns: None,
     }
     .start()?;

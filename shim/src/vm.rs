@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use mote_abi::code::Kind;
 use mote_config::{Preopen, VERSION, VmmConfig};
-use mote_launch::{Launch, NodeError, Source};
+use mote_launch::{Launch, NodeError, Place, Source};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
@@ -120,6 +120,10 @@ impl Node {
             asked_at_us: monotonic_us(),
             jail: true,
         };
+        let place = Place {
+            cgroup_procs: cgroups.iter().map(|dir| dir.join("cgroup.procs")).collect(),
+            oom_score_adj: Some(grant.oom_score_adj),
+        };
         let directories = directories.into_iter().map(|(_, directory)| directory);
         let copy = |file: &std::fs::File| file.try_clone().map_err(VmError::Stdio);
         let vmm = if Kind::from_raw(program.0.header.kind) == Some(Kind::HttpProxy) {
@@ -131,7 +135,7 @@ impl Node {
                 preopens: directories.collect(),
                 stdout: copy(&stdio.stdout)?.into(),
                 stderr: copy(&stdio.stderr)?.into(),
-                cgroups: cgroups.to_vec(),
+                place,
                 netns: grant.network.namespace()?,
                 node: self,
             })?)
@@ -140,22 +144,19 @@ impl Node {
                 .stdin(copy(&stdio.stdin)?)
                 .stdout(copy(&stdio.stdout)?)
                 .stderr(copy(&stdio.stderr)?)
-                .new_session(true);
+                .new_session(true)
+                .place(place.clone());
             if config.network.sockets || config.network.name_lookup {
                 launch = launch.broker(grant.network.broker()?);
             }
             if config.network.http {
-                launch = launch.front(grant.network.requests(&self.0, id, &config.network, cgroups)?);
+                launch = launch.front(grant.network.requests(&self.0, id, &config.network, &place)?);
             }
             for directory in directories {
                 launch = launch.preopen(directory);
             }
-            for directory in cgroups {
-                launch = launch.cgroup_procs(directory.join("cgroup.procs"));
-            }
             Vmm::Program(launch.spawn()?)
         };
-        set_oom_score(vmm.pid(), grant.oom_score_adj);
         Ok(vmm)
     }
 }
@@ -263,15 +264,6 @@ impl Vmm {
         drop(ended);
         // All of the process' descriptors are closed by now, so neither the reports nor the status need waiting for.
         Ok(vmm.wait()?)
-    }
-}
-
-/// The program's preference when the node's memory is short, instead of the shim's own, which it inherited. Scores
-/// below the node's default need CAP_SYS_RESOURCE; without it the kernel refuses, and the VMM is a little likelier
-/// to be chosen.
-fn set_oom_score(pid: u32, score: i32) {
-    if let Err(error) = std::fs::write(format!("/proc/{pid}/oom_score_adj"), score.to_string()) {
-        log::debug!("oom_score_adj {score} of process {pid}: {error}");
     }
 }
 

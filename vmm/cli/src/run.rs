@@ -11,7 +11,7 @@ use anyhow::{Context, bail};
 use mote_abi::code::Kind;
 use mote_config::{Preopen, Reason, VmmConfig};
 use mote_launch::{
-    Launch, Node, broker,
+    Launch, Node, Place, broker,
     outgoing::{self, Requests},
 };
 
@@ -58,7 +58,7 @@ pub(crate) fn run(args: &args::Run) -> anyhow::Result<ExitCode> {
             name: name.clone(),
             resolv_conf: config.network.resolv_conf.clone(),
             hosts: config.network.hosts.clone(),
-            cgroup_procs: Vec::new(),
+            place: Place::default(),
             netns: None,
         };
         let front = outgoing::start(requests, |error| eprintln!("mote: HTTP requests: {error}"));

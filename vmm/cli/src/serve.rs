@@ -15,7 +15,7 @@ use mote_config::{
     front::{FrontConfig, Outgoing},
 };
 use mote_launch::{
-    Node,
+    Node, Place,
     serve::{Event, Serve, default_vms},
 };
 
@@ -63,7 +63,7 @@ pub(crate) fn serve(args: &args::Serve) -> anyhow::Result<ExitCode> {
         preopens,
         stdout: None,
         stderr: None,
-        cgroup_procs: Vec::new(),
+        place: Place::default(),
         netns: None,
     }
     .start()?;

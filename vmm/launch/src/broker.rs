@@ -57,8 +57,8 @@ fn socket_pair() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok(unsafe { (OwnedFd::from_raw_fd(fds[0]), OwnedFd::from_raw_fd(fds[1])) })
 }
 
-/// Moves the calling thread into a network namespace.
-fn enter(netns: BorrowedFd<'_>) -> io::Result<()> {
+/// Moves the calling thread into a network namespace, and with it what it starts. (setns(2))
+pub(crate) fn enter(netns: BorrowedFd<'_>) -> io::Result<()> {
     // SAFETY: takes no pointers.
     if unsafe { libc::setns(netns.as_raw_fd(), libc::CLONE_NEWNET) } < 0 {
         return Err(io::Error::last_os_error());

@@ -20,11 +20,12 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     Node,
-    child::{Command, Status},
+    child::Command,
     dirs::{TempFile, failed, lock, open_ours},
     error::{CacheError, CompileError, Error},
     facts::Facts,
     key::{Key, Sha},
+    process::Status,
     prune::remove,
     run::run,
 };

@@ -7,14 +7,28 @@
 
 use std::{
     ffi::{CString, OsStr, c_char, c_int, c_void},
+    fs::OpenOptions,
     io,
     os::{
-        fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
+        fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
         unix::ffi::OsStrExt,
     },
-    path::Path,
+    path::{Path, PathBuf},
     sync::atomic::{AtomicI32, Ordering},
 };
+
+use crate::process::Child;
+
+/// Where the kernel counts a process.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Place {
+    /// `cgroup.procs` files that the process writes itself into before it becomes another program: one for each
+    /// hierarchy of cgroup v1, one for version 2.
+    pub cgroup_procs: Vec<PathBuf>,
+    /// How soon it is killed when memory runs out, -1000 to 1000; its parent's without. It stays that of the parent
+    /// where the kernel refuses it (CAP_SYS_RESOURCE). (proc_pid_oom_score_adj(5))
+    pub oom_score_adj: Option<i32>,
+}
 
 /// What to start, and how.
 pub(crate) struct Command<'a> {
@@ -23,16 +37,9 @@ pub(crate) struct Command<'a> {
     env: Vec<CString>,
     fds: Vec<(BorrowedFd<'a>, RawFd)>,
     cgroups: Vec<OwnedFd>,
+    oom_score_adj: Option<i32>,
     new_session: bool,
     die_with_parent: bool,
-}
-
-/// A started process that nobody has waited for yet.
-#[derive(Debug)]
-pub(crate) struct Child {
-    pub(crate) pid: libc::pid_t,
-    /// Readable when the process has ended; a signal sent through it reaches this process or none.
-    pub(crate) pidfd: OwnedFd,
 }
 
 /// The step that failed, in the child or before it.
@@ -60,6 +67,7 @@ impl<'a> Command<'a> {
             env: Vec::new(),
             fds: Vec::new(),
             cgroups: Vec::new(),
+            oom_score_adj: None,
             new_session: false,
             die_with_parent: false,
         })
@@ -92,10 +100,14 @@ impl<'a> Command<'a> {
         Spawn { command: self, fds }
     }
 
-    /// The child joins the cgroup whose `cgroup.procs` this is before it runs the program.
-    pub(crate) fn cgroup_procs(&mut self, path: &Path) -> io::Result<&mut Self> {
-        self.cgroups
-            .push(std::fs::OpenOptions::new().write(true).open(path)?.into());
+    /// Where the child belongs.
+    pub(crate) fn place(&mut self, place: &Place) -> Result<&mut Self, (PathBuf, io::Error)> {
+        for path in &place.cgroup_procs {
+            let open = OpenOptions::new().write(true).open(path);
+            self.cgroups
+                .push(open.map_err(|cause| (path.clone(), cause))?.into());
+        }
+        self.oom_score_adj = place.oom_score_adj;
         Ok(self)
     }
 
@@ -176,6 +188,10 @@ impl Spawn<'_> {
         let pidfd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
         match RawFd::try_from(pidfd) {
             Ok(fd) if fd >= 0 => {
+                if let Some(score) = command.oom_score_adj {
+                    // It cannot be refused to whoever may start VMs for others, and is no reason not to run.
+                    let _ = std::fs::write(format!("/proc/{pid}/oom_score_adj"), score.to_string());
+                }
                 // SAFETY: the kernel has just made this descriptor for us.
                 let pidfd = unsafe { OwnedFd::from_raw_fd(fd) };
                 Ok(Child { pid, pidfd })
@@ -352,86 +368,12 @@ unsafe fn close_on_exec_from(first: RawFd) -> bool {
     true
 }
 
-/// Sends `signal` to the process behind `pidfd`.
-pub(crate) fn send_signal(pidfd: BorrowedFd<'_>, signal: i32) -> io::Result<()> {
-    // SAFETY: a null siginfo is allowed and means what kill(2) would send.
-    let result = unsafe {
-        libc::syscall(
-            libc::SYS_pidfd_send_signal,
-            pidfd.as_raw_fd(),
-            signal,
-            std::ptr::null::<c_void>(),
-            0,
-        )
-    };
-    if result == 0 {
-        Ok(())
-    } else {
-        Err(io::Error::last_os_error())
-    }
-}
-
-/// How a process ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Status {
-    Exited(i32),
-    Killed(i32),
-    /// Somebody else waited for it.
-    Unknown,
-}
-
-impl Child {
-    /// Waits for the end.
-    pub(crate) fn wait(&self) -> io::Result<Status> {
-        let mut status = 0;
-        loop {
-            // SAFETY: pointer to a local.
-            if unsafe { libc::waitpid(self.pid, &mut status, 0) } == self.pid {
-                break;
-            }
-            let error = io::Error::last_os_error();
-            match error.raw_os_error() {
-                Some(libc::EINTR) => {}
-                Some(libc::ECHILD) => {
-                    // A process-wide reaper was faster, or children are ignored: the pidfd still tells the end.
-                    poll_readable(self.pidfd.as_fd(), -1)?;
-                    return Ok(Status::Unknown);
-                }
-                _ => return Err(error),
-            }
-        }
-        Ok(if libc::WIFSIGNALED(status) {
-            Status::Killed(libc::WTERMSIG(status))
-        } else {
-            Status::Exited(libc::WEXITSTATUS(status))
-        })
-    }
-}
-
-/// Waits until `fd` is readable or `timeout_ms` have passed (-1: for ever); whether it is readable.
-pub(crate) fn poll_readable(fd: BorrowedFd<'_>, timeout_ms: c_int) -> io::Result<bool> {
-    let mut poll = libc::pollfd {
-        fd: fd.as_raw_fd(),
-        events: libc::POLLIN,
-        revents: 0,
-    };
-    loop {
-        // SAFETY: pointer to one local entry.
-        let n = unsafe { libc::poll(&mut poll, 1, timeout_ms) };
-        if n >= 0 {
-            return Ok(n > 0);
-        }
-        let error = io::Error::last_os_error();
-        if error.kind() != io::ErrorKind::Interrupted {
-            return Err(error);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::{io::Read, os::fd::AsFd};
+
     use super::*;
-    use std::io::Read;
+    use crate::process::{Status, send_signal};
 
     fn shell(script: &str) -> Command<'static> {
         let mut command = Command::new(Path::new("/bin/sh"), "sh").unwrap();
@@ -498,5 +440,23 @@ mod tests {
         let child = shell("exec sleep 100").spawn().unwrap();
         send_signal(child.pidfd.as_fd(), libc::SIGKILL).unwrap();
         assert_eq!(child.wait().unwrap(), Status::Killed(libc::SIGKILL));
+    }
+
+    #[test]
+    fn the_score_is_the_childs_own() {
+        // Raising it needs no privilege, and the child sleeps until it is told.
+        let (mut read, write) = std::io::pipe().unwrap();
+        let (told, tell) = std::io::pipe().unwrap();
+        let mut command = shell("read x; cat /proc/self/oom_score_adj");
+        let place = Place {
+            oom_score_adj: Some(777),
+            ..Place::default()
+        };
+        command.fd(told.as_fd(), 0).place(&place).unwrap();
+        let child = command.with_fd(write.as_fd(), 1).spawn().unwrap();
+        drop((write, told, tell));
+        let mut text = String::new();
+        read.read_to_string(&mut text).unwrap();
+        assert_eq!((text.trim(), child.wait().unwrap()), ("777", Status::Exited(0)));
     }
 }

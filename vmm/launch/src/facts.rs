@@ -17,10 +17,11 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     Node,
-    child::{Command, Status},
+    child::Command,
     dirs::{lock, open_ours, write_atomically},
     error::{Error, NodeError},
     key::{Sha, from_hex, hex},
+    process::Status,
     run::{run, signal_name},
 };
 

@@ -4,7 +4,6 @@ use std::{
     io::{self, IoSlice},
     net::TcpListener,
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd},
-    path::PathBuf,
     time::Instant,
 };
 
@@ -17,8 +16,9 @@ use nix::{
 
 use crate::{
     Killer, Node,
-    child::{Child, Command, Status},
+    child::{Command, Place},
     error::{Error, LaunchError},
+    process::{Child, Status},
     run::signal_name,
     vmm::sealed_memfd,
 };
@@ -32,8 +32,7 @@ pub(crate) struct Process<'a> {
     /// What the process is called in `ps`.
     pub(crate) name: &'a str,
     pub(crate) listeners: &'a [TcpListener],
-    /// As [`crate::Launch::cgroup_procs`].
-    pub(crate) cgroup_procs: &'a [PathBuf],
+    pub(crate) place: &'a Place,
 }
 
 /// A running `mote-http`.
@@ -112,9 +111,13 @@ impl Front {
         for (number, listener) in (fd::FIRST_LISTENER..).zip(process.listeners) {
             command.fd(listener.as_fd(), number);
         }
-        for procs in process.cgroup_procs {
-            command.cgroup_procs(procs).map_err(start("opening the cgroup"))?;
-        }
+        command
+            .place(process.place)
+            .map_err(|(path, cause)| LaunchError::Start {
+                path,
+                what: "opening the cgroup",
+                cause,
+            })?;
         if let Some(level) = std::env::var_os("RUST_BACKTRACE") {
             command
                 .env("RUST_BACKTRACE", &level)

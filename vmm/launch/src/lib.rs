@@ -18,6 +18,7 @@ mod front;
 mod key;
 mod node;
 pub mod outgoing;
+mod process;
 mod prune;
 mod report;
 mod roots;
@@ -26,6 +27,7 @@ pub mod serve;
 mod vmm;
 
 pub use cache::{Outcome, Program, Source};
+pub use child::Place;
 pub use error::{CacheError, CompileError, Error, LaunchError, NodeError};
 pub use facts::Facts;
 pub use key::Key;

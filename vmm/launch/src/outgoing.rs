@@ -6,7 +6,6 @@
 use std::{
     io,
     os::fd::{AsFd, OwnedFd},
-    path::PathBuf,
     thread,
     time::{Duration, Instant},
 };
@@ -15,11 +14,10 @@ use mote_config::front::{FrontConfig, Message, Outgoing};
 use nix::{
     errno::Errno,
     poll::{PollFd, PollFlags, PollTimeout, poll},
-    sched::{CloneFlags, setns},
 };
 
 use crate::{
-    Node,
+    Node, Place, broker,
     error::{Error, LaunchError},
     front::{Front, Process, socket_pair},
     roots,
@@ -37,8 +35,8 @@ pub struct Requests {
     /// Texts of the resolv.conf(5) and hosts(5) that names are looked up by.
     pub resolv_conf: String,
     pub hosts: String,
-    /// As [`crate::Launch::cgroup_procs`].
-    pub cgroup_procs: Vec<PathBuf>,
+    /// Where the kernel counts the process.
+    pub place: Place,
     /// Network namespace of the requests; the caller's own without.
     pub netns: Option<OwnedFd>,
 }
@@ -70,9 +68,7 @@ impl Requests {
             return Ok(());
         }
         if let Some(netns) = &self.netns {
-            // This thread alone, and with it what it starts. (setns(2))
-            setns(netns.as_fd(), CloneFlags::CLONE_NEWNET)
-                .map_err(|e| prepare("the network namespace")(e.into()))?;
+            broker::enter(netns.as_fd()).map_err(prepare("the network namespace"))?;
         }
         let config = FrontConfig {
             outgoing: Some(Outgoing {
@@ -89,7 +85,7 @@ impl Requests {
                 config: &config,
                 name: &self.name,
                 listeners: &[],
-                cgroup_procs: &self.cgroup_procs,
+                place: &self.place,
             })?;
             front.say(Message::Vm(0), Some(vm.as_fd()));
             let gone = hung_up(vm, &front).map_err(prepare("the front"))?;
@@ -145,11 +141,11 @@ mod tests {
 
     fn requests(bin: &std::path::Path) -> Requests {
         Requests {
-            node: Node::new(bin.into(), bin.into(), crate::Limits::default()).unwrap(),
+            node: Node::new(bin, bin, crate::Limits::default()).unwrap(),
             name: "test".into(),
             resolv_conf: String::new(),
             hosts: String::new(),
-            cgroup_procs: Vec::new(),
+            place: Place::default(),
             netns: None,
         }
     }
@@ -177,6 +173,7 @@ mod tests {
         assert_eq!(nix::unistd::write(&vm, b"O"), Ok(1));
         let text = told.recv().unwrap();
         assert!(text.contains("mote-http"), "{text}");
-        assert_eq!(nix::unistd::read(&vm, &mut [0; 1]), Ok(0));
+        // What it asked for was never read.
+        assert_eq!(nix::unistd::read(&vm, &mut [0; 1]), Err(Errno::ECONNRESET));
     }
 }

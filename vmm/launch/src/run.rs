@@ -6,7 +6,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::child::{Child, Command, StartError, Status, send_signal};
+use crate::child::{Command, StartError};
+use crate::process::{Child, Status, send_signal};
 
 /// What is kept of each stream that a helper writes.
 const MOST: usize = 16 << 10;

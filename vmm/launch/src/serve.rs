@@ -7,7 +7,6 @@ use std::{
     collections::BTreeMap,
     net::TcpListener,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
-    path::PathBuf,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -21,7 +20,7 @@ use mote_config::{
 };
 
 use crate::{
-    Killer, Launch, Node, Vmm, broker,
+    Killer, Launch, Node, Place, Vmm, broker,
     error::{Error, LaunchError},
     front::{Front, Heard, Process, socket_pair, wait},
 };
@@ -52,8 +51,8 @@ pub struct Serve<'a> {
     /// Standard output and error of the VMs; this process's own without.
     pub stdout: Option<OwnedFd>,
     pub stderr: Option<OwnedFd>,
-    /// As [`Launch::cgroup_procs`], for all processes.
-    pub cgroup_procs: Vec<PathBuf>,
+    /// Where the kernel counts all its processes.
+    pub place: Place,
     /// Network namespace of the VMs' sockets; this thread's own without.
     pub netns: Option<OwnedFd>,
 }
@@ -163,7 +162,7 @@ impl<'a> Serve<'a> {
             config: &self.front,
             name: &self.name,
             listeners: &self.listeners,
-            cgroup_procs: &self.cgroup_procs,
+            place: &self.place,
         }
     }
 }
@@ -287,7 +286,8 @@ impl Serving<'_> {
         let mut launch = Launch::new(serve.node, &serve.vm, serve.code, &serve.name)
             .front(vms)
             .die_with_parent(true)
-            .new_session(true);
+            .new_session(true)
+            .place(serve.place.clone());
         let copy = |fd: &OwnedFd| fd.try_clone().map_err(prepare("a descriptor"));
         for preopen in &serve.preopens {
             launch = launch.preopen(copy(preopen)?);
@@ -301,9 +301,6 @@ impl Serving<'_> {
         }
         if let Some(stderr) = &serve.stderr {
             launch = launch.stderr(copy(stderr)?);
-        }
-        for procs in &serve.cgroup_procs {
-            launch = launch.cgroup_procs(procs);
         }
         // Many VMs share one terminal, and none of them is asked for anything.
         let null = std::fs::File::open("/dev/null").map_err(prepare("/dev/null"))?;

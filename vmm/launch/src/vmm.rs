@@ -4,7 +4,6 @@ use std::{
     fs::File,
     io::{self, Seek, Write},
     os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
-    path::PathBuf,
     sync::Arc,
 };
 
@@ -12,8 +11,9 @@ use mote_config::{Exit, Reason, Report, Stats, VmmConfig, exit, fd};
 
 use crate::{
     Node,
-    child::{Child, Command, Status, poll_readable, send_signal},
+    child::{Command, Place},
     error::{Error, LaunchError},
+    process::{Child, Status, poll_readable, send_signal},
     report::Reports,
     run::signal_name,
 };
@@ -29,7 +29,7 @@ pub struct Launch<'a> {
     broker: Option<OwnedFd>,
     front: Option<OwnedFd>,
     preopens: Vec<OwnedFd>,
-    cgroup_procs: Vec<PathBuf>,
+    place: Place,
     new_session: bool,
     die_with_parent: bool,
 }
@@ -54,7 +54,7 @@ impl<'a> Launch<'a> {
             broker: None,
             front: None,
             preopens: Vec::new(),
-            cgroup_procs: Vec::new(),
+            place: Place::default(),
             new_session: false,
             die_with_parent: false,
         }
@@ -102,11 +102,10 @@ impl<'a> Launch<'a> {
         self
     }
 
-    /// A `cgroup.procs` file that the process writes itself into before it becomes `mote-vmm`; once for each
-    /// hierarchy of cgroup v1.
+    /// Where the kernel counts the process.
     #[must_use]
-    pub fn cgroup_procs(mut self, path: impl Into<PathBuf>) -> Self {
-        self.cgroup_procs.push(path.into());
+    pub fn place(mut self, place: Place) -> Self {
+        self.place = place;
         self
     }
 
@@ -164,13 +163,13 @@ impl<'a> Launch<'a> {
         for (number, fd) in grants {
             command.fd(fd, number);
         }
-        for procs in &self.cgroup_procs {
-            command.cgroup_procs(procs).map_err(|cause| LaunchError::Start {
-                path: procs.clone(),
+        command
+            .place(&self.place)
+            .map_err(|(path, cause)| LaunchError::Start {
+                path,
                 what: "opening the cgroup",
                 cause,
             })?;
-        }
         if let Some(level) = std::env::var_os("RUST_BACKTRACE") {
             command
                 .env("RUST_BACKTRACE", &level)
