@@ -123,7 +123,7 @@ pub struct Granted {
 }
 
 /// System calls that operations on files need besides, once directories are granted.
-const FILES: [i64; 19] = [
+const FILES: [i64; 18] = [
     libc::SYS_openat2,
     libc::SYS_newfstatat,
     libc::SYS_preadv,
@@ -132,7 +132,6 @@ const FILES: [i64; 19] = [
     libc::SYS_lseek,
     libc::SYS_getdents64,
     libc::SYS_ftruncate,
-    libc::SYS_fallocate,
     libc::SYS_fadvise64,
     libc::SYS_fsync,
     libc::SYS_fdatasync,

@@ -157,30 +157,28 @@ pub mod op {
     pub const SYNC: u64 = 22;
     /// Tell the host how `extra[1]` bytes from `offset` on will be used. `extra[0]`: [`crate::fs::advice`].
     pub const ADVISE: u64 = 23;
-    /// Reserve storage for `extra[1]` bytes from `offset` on; the file grows to hold them.
-    pub const ALLOCATE: u64 = 24;
     /// Read directory entries into `len` bytes at `address`, packed as [`crate::fs::EntryHead`] and name. `offset` is
     /// 0 to begin anew, 1 to go on behind what this handle gave last. `.` and `..` are left out. Result: bytes
     /// filled, 0 at the end.
-    pub const READ_DIRECTORY: u64 = 25;
+    pub const READ_DIRECTORY: u64 = 24;
     /// Make a directory at a path.
-    pub const MAKE_DIRECTORY: u64 = 26;
+    pub const MAKE_DIRECTORY: u64 = 25;
     /// Remove the empty directory at a path.
-    pub const REMOVE_DIRECTORY: u64 = 27;
+    pub const REMOVE_DIRECTORY: u64 = 26;
     /// Remove what is at a path and is no directory.
-    pub const UNLINK: u64 = 28;
+    pub const UNLINK: u64 = 27;
     /// Move a path to a second one: directory handle `extra[0]`, address `offset`, length `extra[1]`.
-    pub const RENAME: u64 = 29;
+    pub const RENAME: u64 = 28;
     /// Make a hard link to a path at a second one, given as for RENAME.
-    pub const LINK: u64 = 30;
+    pub const LINK: u64 = 29;
     /// Make a symbolic link at a path with the text at address `offset`, length `extra[1]`. Absolute texts are refused.
-    pub const SYMLINK: u64 = 31;
+    pub const SYMLINK: u64 = 30;
     /// Read the symbolic link at a path into `extra[1]` bytes at `offset`. Result: its whole length, -ERANGE if it is longer.
-    pub const READ_LINK: u64 = 32;
+    pub const READ_LINK: u64 = 31;
     /// Set status flags of an open file. `extra[0]`: [`crate::fs::open::APPEND`], [`crate::fs::open::NONBLOCK`] or 0.
-    pub const SET_FLAGS: u64 = 33;
+    pub const SET_FLAGS: u64 = 32;
     /// 1 if `handle` and handle `extra[0]` are the same file, 0 if not.
-    pub const IS_SAME: u64 = 34;
+    pub const IS_SAME: u64 = 33;
 
     /// Make a socket. `extra[0]`: [`crate::net::family`], `extra[1]`: [`crate::net::kind`]. Parks, for a moment. Result:
     /// its handle. -EACCES without a grant.

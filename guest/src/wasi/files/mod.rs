@@ -62,26 +62,6 @@ impl Files {
         ring.request(request).map(drop)
     }
 
-    /// Reserves storage; the file grows to hold it.
-    pub(crate) fn allocate(
-        &mut self,
-        ring: &mut Ring,
-        handle: u64,
-        offset: u64,
-        len: u64,
-    ) -> Result<(), Errno> {
-        self.forget_reads(None);
-        self.settle(ring, handle)?;
-        let request = Submission {
-            op: op::ALLOCATE,
-            handle,
-            offset,
-            extra: [0, len],
-            ..Submission::default()
-        };
-        ring.request(request).map(drop)
-    }
-
     /// Brings a file to stable storage: its data alone, or what describes it as well.
     pub(crate) fn sync(&mut self, ring: &mut Ring, handle: u64, data_only: bool) -> Result<(), Errno> {
         self.settle(ring, handle)?;

@@ -75,6 +75,10 @@ pub(super) fn open_flags(lookup: u32, oflags: u32, rights: u64, fdflags: u32) ->
     if rights & !rights::ALL != 0 {
         return Err(Failure::Errno(errno::INVAL));
     }
+    // As wasmtime answers.
+    if fdflags & (fdflags::DSYNC | fdflags::SYNC | fdflags::RSYNC) != 0 {
+        return Err(Failure::Errno(errno::NOTSUP));
+    }
     let made = oflags::CREAT | oflags::EXCL | oflags::TRUNC;
     if oflags & oflags::DIRECTORY != 0 && oflags & made != 0 {
         return Err(Failure::Errno(errno::INVAL));
@@ -94,9 +98,7 @@ pub(super) fn open_flags(lookup: u32, oflags: u32, rights: u64, fdflags: u32) ->
             open::EXCLUSIVE,
         )
         | on(oflags & oflags::TRUNC != 0, open::TRUNCATE)
-        | on(fdflags & fdflags::NONBLOCK != 0, open::NONBLOCK)
-        | on(fdflags & fdflags::DSYNC != 0, open::DSYNC)
-        | on(fdflags & (fdflags::SYNC | fdflags::RSYNC) != 0, open::SYNC))
+        | on(fdflags & fdflags::NONBLOCK != 0, open::NONBLOCK))
 }
 
 /// `filetype`.

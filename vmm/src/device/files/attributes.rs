@@ -151,15 +151,6 @@ pub(super) fn advise(objects: &Objects, s: &Submission) -> Result<u64, Errno> {
     }
 }
 
-/// ALLOCATE.
-pub(super) fn allocate(objects: &Objects, s: &Submission) -> Result<u64, Errno> {
-    let file = file(objects, s.handle)?;
-    may_change(file.read_only)?;
-    let (start, len) = (offset(s.offset)?, offset(s.extra[1])?);
-    // SAFETY: plain numbers.
-    checked(unsafe { libc::fallocate(file.fd().as_raw_fd(), 0, start, len) })
-}
-
 /// SET_FLAGS.
 pub(super) fn set_flags(objects: &mut Objects, s: &Submission) -> Result<u64, Errno> {
     let asked = s.extra[0];

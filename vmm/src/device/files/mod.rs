@@ -79,7 +79,6 @@ pub(super) fn serve(objects: &mut Objects, space: &Space, request: &mut Request)
         op::SET_TIMES => attributes::set_times(objects, space, s).into(),
         op::SYNC => attributes::sync(objects, s).into(),
         op::ADVISE => attributes::advise(objects, s).into(),
-        op::ALLOCATE => attributes::allocate(objects, s).into(),
         op::SET_FLAGS => attributes::set_flags(objects, s).into(),
         op::IS_SAME => attributes::is_same(objects, s).into(),
         op::READ_DIRECTORY => list::serve(objects, space, s).into(),

@@ -310,7 +310,6 @@ fn below_a_read_only_directory_nothing_changes() {
     assert_eq!(f.write_at(file, b"x", 0, false), rofs);
     assert_eq!(f.write_at(file, b"x", 0, true), rofs);
     assert_eq!(f.on(op::SET_SIZE, file, 0, [0, 0]), rofs);
-    assert_eq!(f.on(op::ALLOCATE, file, 0, [0, 100]), rofs);
     assert_eq!(f.on(op::SET_TIMES, file, 0, [0, MMAP_START]), rofs);
     assert_eq!(f.on(op::SYNC, file, 0, [0, 0]), 0);
     assert_eq!(fs::read(root.join("dir/file")).unwrap(), b"text");
@@ -413,7 +412,7 @@ fn the_wrong_kind_of_handle_is_an_error() {
     assert_eq!(f.read_at(0, 1, 0), Err(error(libc::ESPIPE)));
     assert_eq!(f.write_at(1, b"x", 0, false), error(libc::ESPIPE));
     assert_eq!(f.read_at(DIR, 1, 0), Err(badf));
-    for op in [op::SET_SIZE, op::ADVISE, op::ALLOCATE, op::SET_FLAGS] {
+    for op in [op::SET_SIZE, op::ADVISE, op::SET_FLAGS] {
         assert_eq!(f.on(op, DIR, 0, [0, 1]), badf, "{op}");
     }
     for op in [op::OPEN, op::MAKE_DIRECTORY, op::UNLINK, op::READ_LINK, op::STAT] {
@@ -586,8 +585,6 @@ fn sizes_advice_and_identity() {
     assert_eq!(f.on(op::SET_SIZE, file, 1000, [0, 0]), 0);
     assert_eq!(fs::metadata(temp.path().join("file")).unwrap().len(), 1000);
     assert_eq!(f.on(op::SET_SIZE, file, u64::MAX, [0, 0]), error(libc::EINVAL));
-    assert_eq!(f.on(op::ALLOCATE, file, 0, [0, 5000]), 0);
-    assert_eq!(fs::metadata(temp.path().join("file")).unwrap().len(), 5000);
     for advice in 0..=5 {
         assert_eq!(f.on(op::ADVISE, file, 0, [advice, 100]), 0);
     }
