@@ -7,6 +7,7 @@ pub mod cli;
 pub mod containerd;
 pub mod cri;
 pub mod ctr;
+pub mod features;
 pub mod figures;
 pub mod images;
 pub mod kvm;

@@ -1,32 +1,15 @@
-//! Cranelift's settings, and the compilation itself.
+//! The compilation itself.
+
+pub(crate) use mote_engine::compiler::WASMTIME;
 
 use mote_abi::{code::Kind, cpu::Features};
-use wasmtime::{Config, Engine, OptLevel};
+use wasmtime::Engine;
 
 use crate::error::Error;
 
-/// The version of Wasmtime that this is built with; a test compares it with `Cargo.lock`.
-pub(crate) const WASMTIME: &str = "48.0.8";
-
-/// What the guest runs on: no operating system below it.
-const TARGET: &str = "x86_64-unknown-none";
-
 fn engine(features: Features) -> Result<Engine, Error> {
-    let mut config: Config = mote_engine::config();
-    // Naming a target, even the host's own, turns the inference of CPU features off: the features come from the
-    // probe VM, not from where the compiler happens to run.
-    config.target(TARGET).map_err(|e| internal(&e))?;
-    config
-        .cranelift_opt_level(OptLevel::Speed)
-        .parallel_compilation(true);
-    for feature in features.iter() {
-        // SAFETY: the flags make code use instructions that the caller found in a probe VM of this node, and the
-        // guest compares them with the features of its own machine before it runs the code.
-        unsafe { config.cranelift_flag_enable(feature.cranelift) };
-    }
-    // SAFETY: the check guards against host and code passing floats differently. Neither side passes any: the
-    // required features leave no float operation to a library call. (Config::x86_float_abi_ok)
-    unsafe { config.x86_float_abi_ok(true) };
+    let mut config = mote_engine::compiler::config(features).map_err(|e| internal(&e))?;
+    config.parallel_compilation(true);
     Engine::new(&config).map_err(|e| internal(&e))
 }
 
@@ -42,6 +25,9 @@ pub(crate) fn compile(wasm: &[u8], kind: Kind, features: Features) -> Result<Vec
         let text = format!("{e:#}");
         if text.contains("Compilation error") {
             Error::Internal(text)
+        } else if text.contains("threads support is not enabled") {
+            // The reader's words for an atomic instruction.
+            Error::NeedsThreads("atomic instructions")
         } else {
             Error::Invalid(text)
         }
@@ -72,6 +58,57 @@ mod tests {
                 "{}",
                 feature.cranelift
             );
+        }
+    }
+
+    #[test]
+    fn atomic_instructions_are_named() {
+        let wasm = wat::parse_str(r#"(module (func (export "_start") atomic.fence))"#).unwrap();
+        let error = compile(&wasm, Kind::Module, ALL).unwrap_err();
+        assert!(matches!(error, Error::NeedsThreads(_)), "{error}");
+    }
+
+    #[test]
+    fn what_wasmtime_has_on_compiles() {
+        for (feature, body) in [
+            ("SIMD", "(func (drop (i8x16.splat (i32.const 1))))"),
+            (
+                "relaxed SIMD",
+                "(func (param v128) (drop (i32x4.relaxed_trunc_f32x4_s (local.get 0))))",
+            ),
+            (
+                "bulk memory",
+                "(func (memory.fill (i32.const 0) (i32.const 0) (i32.const 1)))",
+            ),
+            ("reference types", "(table 1 externref)"),
+            (
+                "function references",
+                "(type $f (func)) (func (param (ref $f)) (call_ref $f (local.get 0)))",
+            ),
+            (
+                "multi-value",
+                "(func (result i32 i32) (i32.const 1) (i32.const 2))",
+            ),
+            ("tail calls", "(func $f (return_call $f))"),
+            (
+                "extended const",
+                "(global i32 (i32.add (i32.const 1) (i32.const 2)))",
+            ),
+            (
+                "multi-memory",
+                "(memory 1) (func (drop (i32.load 1 (i32.const 0))))",
+            ),
+            ("memory64", "(memory i64 1)"),
+            ("exceptions", "(tag $t) (func (throw $t))"),
+            (
+                "GC",
+                "(type $s (struct (field i32))) (func (drop (struct.new_default $s)))",
+            ),
+        ] {
+            let text = format!(r#"(module (memory 1) (func (export "_start")) {body})"#);
+            let wasm = wat::parse_str(&text).unwrap();
+            let result = compile(&wasm, Kind::Module, ALL);
+            assert!(result.is_ok(), "{feature}: {}", result.unwrap_err());
         }
     }
 

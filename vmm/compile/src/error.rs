@@ -26,6 +26,10 @@ pub(crate) enum Error {
     NotWasm(&'static str),
     #[error("not a valid WebAssembly program: {0}")]
     Invalid(String),
+    #[error(
+        "uses {0} of the threads proposal, which Mote does not support: a program has one thread; build it without threads"
+    )]
+    NeedsThreads(&'static str),
     #[error("{}", missing(.0))]
     Imports(Vec<String>),
     #[error("not a program that Mote can run: {0}")]
@@ -39,6 +43,7 @@ impl Error {
             Self::TooLarge { .. }
             | Self::NotWasm(_)
             | Self::Invalid(_)
+            | Self::NeedsThreads(_)
             | Self::Imports(_)
             | Self::NotACommand(_) => 2,
             _ => 1,

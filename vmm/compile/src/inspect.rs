@@ -5,8 +5,8 @@
 
 use mote_abi::{code::Kind, wasi};
 use wasmparser::{
-    ComponentExternName, Encoding, ExternalKind, Instance, Parser, Payload, TypeRef, ValidPayload, Validator,
-    WasmFeatures, types::Types,
+    ComponentExternName, CompositeInnerType, Encoding, ExternalKind, Instance, MemoryType, Parser, Payload,
+    TypeRef, ValidPayload, Validator, WasmFeatures, types::Types,
 };
 
 use crate::{error::Error, offer};
@@ -33,7 +33,17 @@ struct Found<'a> {
     memories: Vec<u64>,
     /// Indices into `memories`, in the order of instantiation.
     instantiated: Vec<usize>,
+    /// Whether a core module has objects on the heap of the garbage collector.
+    collected: bool,
     types: Option<Types>,
+}
+
+impl Found<'_> {
+    /// Initial size of the first linear memory. Wasmtime sets a collected heap up before any memory, and then it is
+    /// not the memory that stands where the VMM maps one ahead.
+    fn memory_min(&self, first: Option<u64>) -> u64 {
+        if self.collected { 0 } else { first.unwrap_or(0) }
+    }
 }
 
 /// Reads `wasm` and refuses what Mote cannot run.
@@ -51,7 +61,7 @@ pub(crate) fn inspect(wasm: &[u8]) -> Result<Program, Error> {
             let kind = core_kind(&found.core_exports)?;
             Ok(Program {
                 kind,
-                memory_min: found.memories.first().copied().unwrap_or(0),
+                memory_min: found.memory_min(found.memories.first().copied()),
                 // WASI 0.1 can make no socket.
                 imports: 0,
             })
@@ -73,10 +83,19 @@ pub(crate) fn inspect(wasm: &[u8]) -> Result<Program, Error> {
                 .find(|&&m| m > 0);
             Ok(Program {
                 kind,
-                memory_min: first.copied().unwrap_or(0),
+                memory_min: found.memory_min(first.copied()),
                 imports: offer::helpers(&found.imports),
             })
         }
+    }
+}
+
+/// Wasmtime's shared memories need an operating system.
+fn not_shared(memory: &MemoryType) -> Result<(), Error> {
+    if memory.shared {
+        Err(Error::NeedsThreads("shared memory"))
+    } else {
+        Ok(())
     }
 }
 
@@ -126,10 +145,27 @@ fn scan(wasm: &[u8]) -> Result<(Encoding, Found<'_>), Error> {
             Payload::End(_) => {
                 nesting.pop();
             }
-            Payload::MemorySection(section) if depth <= 2 && nesting.last() == Some(&Encoding::Module) => {
-                if let (Some(memory), Some(slot)) =
-                    (section.into_iter().next().transpose()?, found.memories.last_mut())
-                {
+            Payload::TypeSection(section) => {
+                for group in section {
+                    found.collected |= group?.types().any(|ty| {
+                        let inner = &ty.composite_type.inner;
+                        matches!(
+                            inner,
+                            CompositeInnerType::Struct(_) | CompositeInnerType::Array(_)
+                        )
+                    });
+                }
+            }
+            // Exceptions are such objects.
+            Payload::TagSection(section) => found.collected |= section.count() > 0,
+            Payload::MemorySection(section) if nesting.last() == Some(&Encoding::Module) => {
+                let mut first = None;
+                for memory in section {
+                    let memory = memory?;
+                    not_shared(&memory)?;
+                    first.get_or_insert(memory);
+                }
+                if let (Some(memory), Some(slot), true) = (first, found.memories.last_mut(), depth <= 2) {
                     let page = 1u64.checked_shl(memory.page_size_log2.unwrap_or(16)).unwrap_or(0);
                     *slot = memory.initial.saturating_mul(page);
                 }
@@ -137,6 +173,9 @@ fn scan(wasm: &[u8]) -> Result<(Encoding, Found<'_>), Error> {
             Payload::ImportSection(section) if depth == 1 => {
                 for import in section.into_imports() {
                     let import = import?;
+                    if let TypeRef::Memory(memory) = &import.ty {
+                        not_shared(memory)?;
+                    }
                     let is_func = matches!(import.ty, TypeRef::Func(_) | TypeRef::FuncExact(_));
                     found.core_imports.push((import.module, import.name, is_func));
                 }
@@ -280,6 +319,28 @@ mod tests {
                 imports: 0,
             }
         );
+    }
+
+    #[test]
+    fn a_collected_heap_comes_before_the_memory() {
+        for item in ["(tag)", "(type (struct))", "(type (array i8))"] {
+            let program = check(&format!(r#"(module {item} (memory 1) (func (export "_start")))"#));
+            assert_eq!(program.unwrap().memory_min, 0, "{item}");
+        }
+    }
+
+    #[test]
+    fn shared_memories_are_named() {
+        for memory in [
+            "(memory 1 1 shared)",
+            r#"(import "env" "memory" (memory 1 1 shared))"#,
+        ] {
+            let text = refusal(&format!(r#"(module {memory} (func (export "_start")))"#));
+            assert!(
+                text.contains("uses shared memory of the threads proposal"),
+                "{text}"
+            );
+        }
     }
 
     #[test]
