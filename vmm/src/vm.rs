@@ -24,7 +24,8 @@ use crate::memory::{Access, MemoryError, Reservation, Space, SpaceError};
 /// Memory that the hypervisor is told of at first, beyond what is laid out at start; more follows when it is needed.
 /// A memslot's size costs time and kernel memory even if nothing in it is touched.
 const FIRST_FRAMES: u64 = 32 << 20;
-/// Address space beyond the limit, for pieces that are only partly mapped and for page tables.
+/// Address space beyond twice the limit, for pieces that are only partly mapped and for page tables. Twice, as a piece
+/// keeps its frame when nothing of it is mapped.
 const FRAME_SLACK: u64 = 128 << 20;
 /// Where a program's first linear memory will be: `wasmtime_mmap_new` gives out address space from the start, and
 /// Wasmtime puts a guard before the memory. The guest checks, so a wrong guess costs an exit and nothing else.
@@ -160,8 +161,9 @@ impl Prepared {
 
     /// System pages and the guest image.
     fn base(first_frame: u64, limit: u64, cpu: Cpu) -> Result<Prepared, VmError> {
-        let reserved = limit.saturating_add(FRAME_SLACK).saturating_add(limit / 256);
-        let mem = Reservation::new(first_frame + reserved)?;
+        let tables = limit / 256;
+        let reserved = limit.saturating_mul(2).saturating_add(FRAME_SLACK + tables);
+        let mem = Reservation::new(first_frame.saturating_add(reserved))?;
         let first_slot = (first_frame + FIRST_FRAMES).min(mem.len());
         write_system_pages(&mem.slice(0, SYSTEM_END)?)?;
         // One huge page of the host under the one large page of the guest: most of a start's page faults are text.

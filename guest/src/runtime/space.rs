@@ -61,16 +61,20 @@ impl AddressSpace {
     /// Reserves `len` bytes; where they start.
     pub(super) fn reserve(&mut self, len: u64) -> Result<u64, NoMemory> {
         // The lowest first: an instance asks for its memories in the order in which the last one did, and so gets
-        // those that have the sizes that it needs.
-        if let Some(at) = self.kept.iter().position(|kept| kept.len == len) {
-            let mapping = self.kept.remove(at);
-            let start = mapping.start;
-            self.used.push(mapping);
-            return Ok(start);
-        }
-        let start = match self.free.iter().position(|(_, free)| *free == len) {
-            Some(at) => self.free.swap_remove(at).0,
-            None => self.take(len).ok_or(NoMemory)?,
+        // those that have the sizes that it needs. The VMM keeps a frame for each piece of a range that had pages.
+        let kept = self.kept.iter().position(|kept| kept.len == len);
+        let free = (0..self.free.len())
+            .filter(|at| self.free[*at].1 == len)
+            .min_by_key(|at| self.free[*at].0);
+        let start = match (kept, free) {
+            (Some(kept), free) if free.is_none_or(|free| self.kept[kept].start < self.free[free].0) => {
+                let mapping = self.kept.remove(kept);
+                let start = mapping.start;
+                self.used.push(mapping);
+                return Ok(start);
+            }
+            (_, Some(free)) => self.free.swap_remove(free).0,
+            (_, None) => self.take(len).ok_or(NoMemory)?,
         };
         self.used.push(Mapping {
             start,

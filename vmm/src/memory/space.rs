@@ -4,6 +4,11 @@
 //! mapped owns one frame, and its pages sit at the same offsets in it. So a linear memory that grows stays contiguous
 //! and ends up in large pages, while its last, partial piece ends exactly where the program's memory ends and an
 //! access behind it faults. Host memory is spent only on pages that are touched.
+//!
+//! A piece keeps its frame for good, and no other piece gets it. A hypervisor with shadow page tables makes a table of
+//! its own for the 4 KiB pages of the host behind a large page, and finds that table again by the frame. It does not see
+//! that the large page's entry has changed, and the mmu notifier takes away the pages in that table but not the table.
+//! Were another frame's pages then put into it, whoever maps the first frame next would find them there.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -35,13 +40,18 @@ struct Region {
     writable: bool,
 }
 
-/// A 2 MiB piece of guest-virtual space with at least one page mapped.
+/// A 2 MiB piece of guest-virtual space that has, or had, a page mapped.
 #[derive(Debug)]
 struct Piece {
     frame: u64,
     /// Which of its 512 pages are mapped.
     pages: [u64; 8],
+    /// It has a page table. Otherwise it is one large page, or nothing.
+    table: bool,
 }
+
+const NONE: [u64; 8] = [0; 8];
+const ALL: [u64; 8] = [u64::MAX; 8];
 
 /// The guest's address space.
 #[derive(Debug)]
@@ -50,7 +60,6 @@ pub struct Space {
     tables: PageTables,
     regions: Vec<Region>,
     pieces: BTreeMap<u64, Piece>,
-    free_frames: Vec<u64>,
     next_frame: u64,
     /// Guest-physical memory that the hypervisor knows of. Frames beyond it need another memslot first.
     backed: u64,
@@ -69,7 +78,6 @@ impl Space {
             tables: PageTables::new(),
             regions: Vec::with_capacity(8),
             pieces: BTreeMap::new(),
-            free_frames: Vec::new(),
             next_frame: first_frame,
             backed,
             mapped: 0,
@@ -215,19 +223,23 @@ impl Space {
 
     fn map_in_piece(&mut self, start: u64, pages: Range<u64>) -> Result<(), SpaceError> {
         self.refill_tables()?;
-        let new = !self.pieces.contains_key(&start);
-        if new {
+        if !self.pieces.contains_key(&start) {
             let frame = self.take_frame()?;
-            self.pieces.insert(start, Piece { frame, pages: [0; 8] });
+            let piece = Piece {
+                frame,
+                pages: NONE,
+                table: false,
+            };
+            self.pieces.insert(start, piece);
         }
         let Some(piece) = self.pieces.get_mut(&start) else {
             return Ok(());
         };
         let mut added = 0;
-        if new && pages.end - pages.start == LARGE_PAGE_SIZE {
+        if !piece.table && piece.pages == NONE && pages.end - pages.start == LARGE_PAGE_SIZE {
             self.tables
                 .map_large(&self.mem, start, piece.frame, Access::Write)?;
-            piece.pages = [u64::MAX; 8];
+            piece.pages = ALL;
             added = LARGE_PAGE_SIZE;
         } else {
             for page in page_numbers(start, &pages) {
@@ -236,6 +248,7 @@ impl Space {
                     self.tables
                         .map_page(&self.mem, start + offset, piece.frame + offset, Access::Write)?;
                     piece.set(page, true);
+                    piece.table = true;
                     added += PAGE_SIZE;
                 }
             }
@@ -250,11 +263,21 @@ impl Space {
         let Some(piece) = self.pieces.get_mut(&start) else {
             return Ok(());
         };
-        for page in page_numbers(start, pages) {
-            if piece.has(page) {
-                self.tables.unmap_page(&self.mem, start + page * PAGE_SIZE)?;
-                piece.set(page, false);
-                self.mapped -= PAGE_SIZE;
+        if piece.pages == NONE {
+            return Ok(());
+        }
+        if !piece.table && pages.end - pages.start == LARGE_PAGE_SIZE {
+            self.tables.unmap_large(&self.mem, start)?;
+            piece.pages = NONE;
+            self.mapped -= LARGE_PAGE_SIZE;
+        } else {
+            for page in page_numbers(start, pages) {
+                if piece.has(page) {
+                    self.tables.unmap_page(&self.mem, start + page * PAGE_SIZE)?;
+                    piece.set(page, false);
+                    piece.table = true;
+                    self.mapped -= PAGE_SIZE;
+                }
             }
         }
         // Dropping the host pages also makes the hypervisor forget its translations of them (mmu notifier): the
@@ -264,21 +287,13 @@ impl Space {
             pages.end - pages.start,
             libc::MADV_DONTNEED,
         );
-        if piece.pages == [0; 8] {
-            let frame = piece.frame;
-            self.pieces.remove(&start);
-            self.free_frames.push(frame);
-        }
         Ok(())
     }
 
     fn take_frame(&mut self) -> Result<u64, SpaceError> {
-        if let Some(frame) = self.free_frames.pop() {
-            return Ok(frame);
-        }
         let frame = self.next_frame;
-        // The reservation is larger than the limit by the slack of partial pieces; past that, the space is as full
-        // as the limit says.
+        // The reservation is larger than the limit, as pieces can be mapped in part or not at all; past that, the
+        // space is as full as the limit says.
         if frame + LARGE_PAGE_SIZE > self.mem.len() {
             return Err(SpaceError::Limit {
                 mapped: self.mapped,
@@ -425,6 +440,38 @@ mod tests {
                 .unwrap(),
             0
         );
+    }
+
+    #[test]
+    fn a_frame_is_of_one_piece_for_good() {
+        let mut s = space(8 << 20);
+        let (one, other) = (MMAP_START, MMAP_START + (1 << 30));
+        let frame = |s: &Space, at| s.translate(at, 1, true).map(|(gpa, _)| gpa);
+        let (whole, part) = (LARGE_PAGE_SIZE, 3 * PAGE_SIZE);
+        s.map(one, whole).unwrap();
+        let first = frame(&s, one);
+        // Large, gone, in part, large again page by page.
+        for (map, unmap) in [(0, whole), (part, part), (whole, PAGE_SIZE), (whole, whole)] {
+            s.map(one, map).unwrap();
+            assert!(map == 0 || frame(&s, one) == first);
+            s.unmap(one, unmap).unwrap();
+            assert_eq!(frame(&s, one), None);
+            s.map(other, whole).unwrap();
+            assert!(frame(&s, other).is_some() && frame(&s, other) != first);
+            s.unmap(other, whole).unwrap();
+        }
+    }
+
+    #[test]
+    fn mapping_again_takes_no_tables() {
+        let mut s = space(8 << 20);
+        for _ in 0..10_000 {
+            s.map(MMAP_START, LARGE_PAGE_SIZE).unwrap();
+            s.unmap(MMAP_START, LARGE_PAGE_SIZE).unwrap();
+            s.map(MMAP_START + LARGE_PAGE_SIZE, LARGE_PAGE_SIZE).unwrap();
+            s.unmap(MMAP_START + LARGE_PAGE_SIZE, PAGE_SIZE).unwrap();
+        }
+        assert_eq!(s.next_frame, FIRST + 2 * LARGE_PAGE_SIZE);
     }
 
     #[test]

@@ -159,6 +159,15 @@ impl PageTables {
         write_entry(&table, index(gva, 0), 0)
     }
 
+    /// Removes the large page at `gva`, which is aligned to it.
+    ///
+    /// # Errors
+    /// [`MemoryError::PageTables`] if the pool is empty.
+    pub fn unmap_large(&mut self, mem: &Reservation, gva: u64) -> Result<(), MemoryError> {
+        let directory = self.table_for(mem, gva, 2)?;
+        write_entry(&directory, index(gva, 1), 0)
+    }
+
     fn split(
         &mut self,
         mem: &Reservation,
