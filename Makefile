@@ -19,7 +19,7 @@ conformance:
 	$(CARGO) build $(FLAGS) -p mote-e2e --bin wasi_conformance
 	@$(OUT)/wasi_conformance testsuite "$(WASI_TESTSUITE)" --document docs/CONFORMANCE.md
 
-.PHONY: conformance build test unit e2e lint fmt deny demo bench install-deps programs clean
+.PHONY: conformance build test unit e2e lint fmt deny demo bench install-deps programs peer clean
 
 ## build: the node's executables, static and stripped, in bin/
 build:
@@ -37,6 +37,11 @@ build:
 install-deps:
 	@e2e/install.sh
 
+## peer: wasmtime for comparisons, on the code that Mote runs
+peer:
+	$(CARGO) build --locked --manifest-path e2e/peer/Cargo.toml --target x86_64-unknown-linux-gnu \
+		--target-dir .work/target-peer
+
 ## programs: the guests that tests and demo run
 programs: install-deps
 	@e2e/programs/build.sh
@@ -53,7 +58,7 @@ unit:
 	$(CARGO) test $(FLAGS) --no-fail-fast
 
 ## e2e: tests against containerd and KVM; uses bin/ as it is
-e2e: programs
+e2e: programs peer
 	@rm -f .work/vm-tests
 	$(E2E) test --locked -p mote-e2e --no-fail-fast
 
@@ -62,6 +67,7 @@ lint:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy $(FLAGS) $(HOST) --all-targets -- -D warnings
 	cd guest && $(CARGO) clippy $(FLAGS) -p mote-guest --target x86_64-unknown-none -- -D warnings
+	cd e2e/peer && $(CARGO) fmt --check
 
 fmt:
 	$(CARGO) fmt --all
@@ -80,4 +86,4 @@ bench: install-deps build programs
 
 clean:
 	$(CARGO) clean
-	rm -rf bin .work/target-programs .work/programs .work/scratch
+	rm -rf bin .work/target-programs .work/target-peer .work/programs .work/scratch

@@ -23,6 +23,12 @@ pub fn bin(name: &str) -> PathBuf {
     root().join("bin").join(name)
 }
 
+/// Wasmtime for comparisons, put there by `make peer`.
+#[must_use]
+pub fn peer() -> PathBuf {
+    work().join("target-peer/x86_64-unknown-linux-gnu/debug/peer")
+}
+
 /// Compiled code. Kept between runs, as on a node.
 #[must_use]
 pub fn cache() -> PathBuf {
