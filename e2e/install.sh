@@ -2,7 +2,7 @@
 # Installs what the tests and the demo need and this machine lacks (Debian 12, root, Rust already there).
 #
 #   e2e/install.sh             all of it
-#   e2e/install.sh NAME...     some of: containerd cni clang wasi-libc go rust runc
+#   e2e/install.sh NAME...     some of: containerd cni clang wasi-libc go python javascript rust runc
 #
 # CONTAINERD=1.6|1.7|2.1 chooses the containerd (default 2.1). Plain packages of the running release go in through
 # apt. Packages of other suites are unpacked below .work and never installed; the system's apt sources stay as they
@@ -57,6 +57,30 @@ install_go() {
     unpack_deb "$work/go" bookworm-backports golang-1.23-go
 }
 
+# The version stands in the stamp, so that another one is installed over it.
+install_python() {
+    local version=0.25.1 dir=$work/python
+    [ "$(cat "$dir/version" 2>/dev/null)" != "$version" ] || return 0
+    command -v python3 >/dev/null && python3 -c 'import ensurepip' 2>/dev/null || system_packages python3 python3-venv
+    say "fetching componentize-py $version"
+    rm -rf "$dir"
+    python3 -m venv "$dir"
+    "$dir/bin/pip" install --quiet --disable-pip-version-check "componentize-py==$version"
+    echo "$version" >"$dir/version"
+}
+
+install_javascript() {
+    local dir=$work/js wanted=$root/e2e/programs/js/package.json
+    cmp -s "$wanted" "$dir/installed" && return 0
+    command -v npm >/dev/null || system_packages nodejs npm
+    say "fetching componentize-js"
+    rm -rf "$dir"
+    mkdir -p "$dir"
+    cp "$wanted" "$dir"
+    npm install --prefix "$dir" --no-package-lock --no-audit --no-fund --loglevel=error >&2
+    cp "$wanted" "$dir/installed"
+}
+
 # rust-toolchain.toml names the toolchain, its targets and components; rustup fetches them on first use.
 install_rust() {
     command -v cargo >/dev/null || die "cargo is not on PATH: install Rust with rustup first"
@@ -67,14 +91,14 @@ install_rust() {
 
 main() {
     local what=("$@") name
-    [ ${#what[@]} -gt 0 ] || what=(rust containerd cni clang wasi-libc go)
+    [ ${#what[@]} -gt 0 ] || what=(rust containerd cni clang wasi-libc go python javascript)
     mkdir -p "$work"
     # Two runs at once (make -j, a test beside a build) take turns.
     exec 9>"$work/install.lock"
     flock 9
     for name in "${what[@]}"; do
         case $name in
-            containerd | cni | clang | wasi-libc | go | rust | runc) "install_${name//-/_}" ;;
+            containerd | cni | clang | wasi-libc | go | python | javascript | rust | runc) "install_${name//-/_}" ;;
             *) die "nothing named $name here" ;;
         esac
     done

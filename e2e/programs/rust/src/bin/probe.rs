@@ -165,7 +165,9 @@ fn alloc() {
 }
 
 fn touch(mebibytes: u64) {
-    let kept: Vec<Vec<u8>> = (0..mebibytes).map(|_| black_box(vec![0x5a_u8; 1 << 20])).collect();
+    let kept: Vec<Vec<u8>> = (0..mebibytes)
+        .map(|_| black_box(vec![0x5a_u8; 1 << 20]))
+        .collect();
     println!("touched {} MiB", kept.len());
 }
 
