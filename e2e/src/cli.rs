@@ -60,6 +60,16 @@ impl Run {
         }
     }
 
+    /// Any command that runs a program.
+    #[must_use]
+    pub fn command(command: Command) -> Run {
+        Run {
+            command,
+            stdin: None,
+            stats: false,
+        }
+    }
+
     /// `mote run --stats` with options, for [`Run::stats`].
     #[must_use]
     pub fn measured(options: &[&str], path: impl AsRef<Path>) -> Run {
