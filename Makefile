@@ -11,15 +11,12 @@ BINS := mote mote-vmm mote-compile mote-http containerd-shim-mote-v1
 FLAGS := --release --locked
 # Tests against containerd wait for others: optimising and linking them with LTO costs minutes and gains nothing.
 E2E := CARGO_PROFILE_DEV_DEBUG=line-tables-only $(CARGO)
+# Conformance suites: a mote-vmm with another guest image, and the program that drives it.
+CONFORMANCE := .work/conformance
 # The guest is for another target; mote-vmm's build script builds it.
 HOST := --workspace --exclude mote-guest
 
-## conformance: suites of others; WASI_TESTSUITE is a checkout of WebAssembly/wasi-testsuite, prod/testsuite-base
-conformance:
-	$(CARGO) build $(FLAGS) -p mote-e2e --bin wasi_conformance
-	@$(OUT)/wasi_conformance testsuite "$(WASI_TESTSUITE)" --document docs/CONFORMANCE.md
-
-.PHONY: conformance build test unit e2e lint fmt deny demo bench install-deps programs peer clean
+.PHONY: build test unit e2e conformance conformance-core conformance-wasi conformance-build lint fmt deny demo bench install-deps programs peer clean
 
 ## build: the node's executables, static and stripped, in bin/
 build:
@@ -55,18 +52,43 @@ test: install-deps
 
 ## unit: tests that need neither containerd nor other programs
 unit:
-	$(CARGO) test $(FLAGS) --no-fail-fast
+	$(CARGO) test $(FLAGS) $(HOST) --exclude mote-e2e --no-fail-fast
 
 ## e2e: tests against containerd and KVM; uses bin/ as it is
-e2e: programs peer
+e2e: programs peer conformance-build
 	@rm -f .work/vm-tests
 	$(E2E) test --locked -p mote-e2e --no-fail-fast
+
+## conformance-build: what runs conformance suites, in .work/conformance/bin; named along with the node's executables,
+## so that all share one build of their dependencies
+conformance-build:
+	$(CARGO) build $(FLAGS) $(addprefix -p ,$(BINS) mote-conformance) --features mote-vmm/conformance
+	@mkdir -p $(CONFORMANCE)/bin
+	@for name in mote-vmm mote-conformance; do \
+		strip -o "$(CONFORMANCE)/bin/.$$name.new" "$(OUT)/$$name"; \
+		mv "$(CONFORMANCE)/bin/.$$name.new" "$(CONFORMANCE)/bin/$$name"; \
+	done
+
+## conformance: suites of others; rewrites docs/CONFORMANCE.md. WASI_TESTSUITE is a checkout of WebAssembly/wasi-testsuite,
+## prod/testsuite-base
+conformance: conformance-core conformance-wasi
+
+## conformance-core: WebAssembly's own suite in the VM and natively; rewrites what is known to fail natively, too
+conformance-core: conformance-build
+	$(CARGO) build $(FLAGS) $(addprefix -p ,$(BINS) mote-conformance) --features mote-vmm/conformance,mote-conformance/native
+	@$(OUT)/mote-conformance core --bin $(CONFORMANCE)/bin --work $(CONFORMANCE)/core --verbose \
+		--native-failures e2e/conformance/native-failures.txt --document docs/CONFORMANCE.md
+
+conformance-wasi:
+	$(CARGO) build $(FLAGS) -p mote-e2e --bin wasi_conformance
+	@$(OUT)/wasi_conformance testsuite "$(WASI_TESTSUITE)" --document docs/CONFORMANCE.md
 
 ## lint: format and clippy, warnings are errors
 lint:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy $(FLAGS) $(HOST) --all-targets -- -D warnings
 	cd guest && $(CARGO) clippy $(FLAGS) -p mote-guest --target x86_64-unknown-none -- -D warnings
+	cd guest && $(CARGO) clippy $(FLAGS) -p mote-guest --features conformance --target x86_64-unknown-none -- -D warnings
 	cd e2e/peer && $(CARGO) fmt --check
 
 fmt:

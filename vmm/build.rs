@@ -51,6 +51,9 @@ fn build_guest(root: &Path, out: &Path) -> Result<PathBuf> {
         ])
         .arg("--target-dir")
         .arg(&target);
+    if env::var_os("CARGO_FEATURE_CONFORMANCE").is_some() {
+        cargo.args(["--features", "conformance"]);
+    }
     // What the outer cargo set for its own target must not reach the guest's.
     for (name, _) in env::vars() {
         let outer = name.starts_with("CARGO_") && name != "CARGO_HOME" && !name.starts_with("CARGO_NET");

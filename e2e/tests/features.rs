@@ -1,7 +1,8 @@
-//! Wasm features of programs.
+//! Wasm features of programs, and the core suite inside the VM.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::fs;
+use std::process::Command;
 
 use mote_e2e::cli::Run;
 use mote_e2e::{features, kvm, paths};
@@ -51,4 +52,37 @@ fn threads_are_refused_by_name() {
             ran.stderr
         );
     }
+}
+
+#[test]
+fn the_core_suite_passes_in_the_vm() {
+    if !kvm::ready() {
+        return;
+    }
+    let conformance = paths::work().join("conformance");
+    let program = conformance.join("bin/mote-conformance");
+    assert!(
+        program.exists(),
+        "{} is missing; `make conformance-build` builds it",
+        program.display()
+    );
+    let output = Command::new(program)
+        .arg("core")
+        .arg("--bin")
+        .arg(conformance.join("bin"))
+        .arg("--work")
+        .arg(conformance.join("core"))
+        .arg("--native-failures")
+        .arg(paths::root().join("e2e/conformance/native-failures.txt"))
+        .arg("--check")
+        .arg(paths::root().join("docs/CONFORMANCE.md"))
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    print!("{said}");
+    assert!(
+        output.status.success(),
+        "{said}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
 }

@@ -7,6 +7,8 @@
 
 extern crate alloc;
 
+#[cfg(feature = "conformance")]
+mod conformance;
 mod entry;
 mod program;
 mod runtime;

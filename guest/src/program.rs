@@ -27,6 +27,10 @@ pub(crate) fn run(boot: &'static BootPage) -> ! {
         Err(error) => fail(format_args!("cannot set up the Wasm engine: {error:?}")),
     };
     vm::stamp(phase::RUNTIME);
+    #[cfg(feature = "conformance")]
+    if boot.kind == Kind::Script.to_raw() {
+        crate::conformance::run(&engine, boot);
+    }
     let host = Host::new(boot);
     match Kind::from_raw(boot.kind) {
         Some(Kind::Module) => command(&engine, host, |store| {
@@ -39,6 +43,9 @@ pub(crate) fn run(boot: &'static BootPage) -> ! {
             Ok(component) => serve::run(&component, host),
             Err(error) => finish(&mut { host }, Err(error)),
         },
+        Some(Kind::Script) => fail(format_args!(
+            "the code file holds a conformance script, which only an image built for conformance tests runs"
+        )),
         Some(Kind::CommandAndProxy) | None => fail(format_args!(
             "the VMM asks for a program of kind {}, which this image does not run",
             boot.kind
@@ -84,7 +91,7 @@ impl CustomCodeMemory for MappedCode {
     }
 }
 
-fn payload(boot: &BootPage) -> NonNull<[u8]> {
+pub(crate) fn payload(boot: &BootPage) -> NonNull<[u8]> {
     // SAFETY: the VMM mapped the payload at CODE, read-only and for as long as the VM lives. The length is that of
     // the verified code file.
     NonNull::from(unsafe { slice::from_raw_parts(CODE as *const u8, size(boot.code_len)) })

@@ -22,6 +22,8 @@ pub enum Kind {
     HttpProxy,
     /// A component that exports both. Who starts it decides: the boot page says one of the two above.
     CommandAndProxy,
+    /// A conformance script with its modules. Only an image that is built for conformance tests runs it.
+    Script,
 }
 
 impl Kind {
@@ -33,6 +35,7 @@ impl Kind {
             Kind::Component => 2,
             Kind::HttpProxy => 3,
             Kind::CommandAndProxy => 4,
+            Kind::Script => 0x100,
         }
     }
 
@@ -44,6 +47,7 @@ impl Kind {
             2 => Some(Kind::Component),
             3 => Some(Kind::HttpProxy),
             4 => Some(Kind::CommandAndProxy),
+            0x100 => Some(Kind::Script),
             _ => None,
         }
     }

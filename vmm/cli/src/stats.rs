@@ -50,6 +50,7 @@ pub(crate) fn line(exit: &Exit, program: &Program, lookup_us: f64) -> String {
             Some(mote_abi::code::Kind::Component) => "component",
             Some(mote_abi::code::Kind::HttpProxy) => "http-proxy",
             Some(mote_abi::code::Kind::CommandAndProxy) => "command-and-http-proxy",
+            Some(mote_abi::code::Kind::Script) => "script",
             None => "unknown",
         },
         compile: Compile {

@@ -19,6 +19,7 @@ pub(crate) fn compile(wasm: &[u8], kind: Kind, features: Features) -> Result<Vec
     let result = match kind {
         Kind::Module => engine.precompile_module(wasm),
         Kind::Component | Kind::HttpProxy | Kind::CommandAndProxy => engine.precompile_component(wasm),
+        Kind::Script => return Err(Error::Internal("scripts are not compiled here".into())),
     };
     result.map_err(|e| {
         // What the compiler cannot do is the input's affair unless code generation itself broke.
