@@ -17,5 +17,6 @@ pub mod native;
 pub mod paths;
 pub mod pod;
 pub mod serve;
+pub mod throughput;
 pub mod traps;
 pub mod vmm;

@@ -16,7 +16,7 @@ use mote_e2e::figures::{Figure, median, quantile};
 use mote_e2e::images::{self, Form, Image};
 use mote_e2e::native::{self, Native};
 use mote_e2e::pod::{Pod, Spec};
-use mote_e2e::{paths, vmm};
+use mote_e2e::{paths, throughput, vmm};
 
 const RUNS: usize = 50;
 
@@ -28,6 +28,8 @@ fn main() -> Result<()> {
         cold_start(program)?;
     }
     compute()?;
+    throughput::files()?.iter().for_each(print);
+    throughput::serving()?.iter().for_each(print);
     memory()
 }
 

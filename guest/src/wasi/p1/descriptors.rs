@@ -81,8 +81,7 @@ pub(super) fn fd_fdstat_get(caller: Cx<'_, '_>, fd: u32, out: u32) -> Answer {
                 base &= !rights::FD_WRITE;
             }
             let on = |set: bool, flag: u32| if set { flag } else { 0 };
-            let flags = on(file.append, fdflags::APPEND)
-                | on(file.nonblock, fdflags::NONBLOCK);
+            let flags = on(file.append, fdflags::APPEND) | on(file.nonblock, fdflags::NONBLOCK);
             (flags::filetype(file.target.kind), flags, base, base)
         }
     };

@@ -3,6 +3,7 @@
 //! A component names each interface that it needs with a version; each is linked under just that name, function by
 //! function, so that any 0.2 release fits and a start pays only for what the program imports.
 
+mod bytes;
 mod cli;
 mod clocks;
 mod filesystem;
@@ -22,6 +23,7 @@ use wasmtime::{Result, Store, StoreContextMut, bail};
 
 use super::{Exit, Host};
 use crate::vm;
+use bytes::Bytes;
 pub(crate) use handler::{Handler, NO_ANSWER};
 
 /// What a host function gets.

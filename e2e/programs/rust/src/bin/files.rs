@@ -11,6 +11,8 @@ fn main() {
         Some("tree") => tree(),
         Some("denied") => denied(),
         Some("copy") => copy(args.get(2).and_then(|n| n.parse().ok()).unwrap_or(4096)),
+        Some("pour-in") => pour_in(number(&args, 2)),
+        Some("pour-out") => pour_out(number(&args, 2), number(&args, 3)),
         other => {
             eprintln!("files: no subcommand {other:?}");
             std::process::exit(2);
@@ -147,4 +149,40 @@ fn copy(size: usize) {
             n => to.write_all(&buffer[..n]).unwrap(),
         }
     }
+}
+
+fn number(args: &[String], place: usize) -> usize {
+    args.get(place).and_then(|n| n.parse().ok()).unwrap_or(4096)
+}
+
+/// Reads a file through a buffer of `size` bytes and tells the rate.
+fn pour_in(size: usize) {
+    let begin = std::time::Instant::now();
+    let mut from = File::open("/d/big").unwrap();
+    let (mut buffer, mut sum) = (vec![0; size], 0);
+    loop {
+        match from.read(&mut buffer).unwrap() {
+            0 => break,
+            n => sum += n,
+        }
+    }
+    rate(sum, begin);
+}
+
+/// Writes `sum` bytes through a buffer of `size` bytes and tells the rate.
+fn pour_out(size: usize, sum: usize) {
+    let begin = std::time::Instant::now();
+    let mut to = File::create("/d/poured").unwrap();
+    let buffer = vec![7; size];
+    for _ in 0..sum / size {
+        to.write_all(&buffer).unwrap();
+    }
+    drop(to);
+    rate(sum, begin);
+}
+
+/// Bytes and MiB a second.
+fn rate(bytes: usize, begin: std::time::Instant) {
+    let mib = bytes as f64 / f64::from(1 << 20);
+    println!("{bytes} {:.1}", mib / begin.elapsed().as_secs_f64());
 }

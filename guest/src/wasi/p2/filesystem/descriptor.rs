@@ -15,7 +15,7 @@ use super::{Descriptor, Open};
 use crate::runtime::size;
 use crate::wasi::Host;
 use crate::wasi::files;
-use crate::wasi::p2::Cx;
+use crate::wasi::p2::{Bytes, Cx};
 
 /// Largest read; a program that asks for more gets less, as it must expect.
 pub(super) const READ_MAX: u64 = 1 << 20;
@@ -100,13 +100,13 @@ pub(super) fn set_times(
     })
 }
 
-pub(super) fn read(cx: Cx<'_>, (this, len, offset): (This, u64, u64)) -> Answer<(Vec<u8>, bool)> {
+pub(super) fn read(cx: Cx<'_>, (this, len, offset): (This, u64, u64)) -> Answer<(Bytes, bool)> {
     with(cx, &this, |host, open| {
         file(open)?;
         let len = size(len.min(READ_MAX));
         let data = host.files.read_vec(&mut host.ring, open.target, len, offset)?;
         let ended = data.is_empty();
-        Ok((data, ended))
+        Ok((Bytes(data), ended))
     })
 }
 

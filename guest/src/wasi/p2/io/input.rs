@@ -11,7 +11,7 @@ use crate::runtime::size;
 use crate::wasi::Host;
 use crate::wasi::http::ExchangeId;
 use crate::wasi::p2::filesystem::FileInput;
-use crate::wasi::p2::{Cx, http, sockets};
+use crate::wasi::p2::{Bytes, Cx, http, sockets};
 use crate::wasi::streams::Input;
 
 /// `wasi:io/streams.input-stream`.
@@ -117,17 +117,17 @@ pub(super) fn take(
 
 type Args = (Resource<InputStream>, u64);
 
-fn read_for(mut cx: Cx<'_>, (stream, len): Args, wait: bool) -> Result<(Streamed<Vec<u8>>,)> {
+fn read_for(mut cx: Cx<'_>, (stream, len): Args, wait: bool) -> Result<(Streamed<Bytes>,)> {
     let host = cx.data_mut();
     let found = take(host, &stream, len, wait)?;
-    Ok((streamed(host, found)?,))
+    Ok((streamed(host, found)?.map(Bytes),))
 }
 
-pub(super) fn read(cx: Cx<'_>, args: Args) -> Result<(Streamed<Vec<u8>>,)> {
+pub(super) fn read(cx: Cx<'_>, args: Args) -> Result<(Streamed<Bytes>,)> {
     read_for(cx, args, false)
 }
 
-pub(super) fn blocking_read(cx: Cx<'_>, args: Args) -> Result<(Streamed<Vec<u8>>,)> {
+pub(super) fn blocking_read(cx: Cx<'_>, args: Args) -> Result<(Streamed<Bytes>,)> {
     read_for(cx, args, true)
 }
 
