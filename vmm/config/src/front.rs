@@ -1,7 +1,8 @@
 //! The contract between a parent and `mote-http`, the HTTP front of a component that serves.
 //!
 //! The parent hands over [`FrontConfig`] as JSON, the sockets that listen, and one end of a seqpacket socket for
-//! [`Message`]s. Its exit code is 0 after a drain, [`crate::exit::INTERNAL`] if it failed.
+//! [`Message`]s. Its exit code is 0 after a drain, [`crate::exit::TERMINATED`] if a second SIGTERM cut it short,
+//! [`crate::exit::INTERNAL`] if it failed.
 
 use serde::{Deserialize, Serialize};
 

@@ -32,16 +32,25 @@ pub struct Parent {
     pub listeners: Vec<TcpListener>,
 }
 
+/// How serving ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// The requests under way were done, or their time was up.
+    Drained,
+    /// A second SIGTERM did not let them finish.
+    Cut,
+}
+
 /// A time of the configuration, where 0 is none.
 fn time(ms: u64) -> Option<Duration> {
     (ms > 0).then(|| Duration::from_millis(ms))
 }
 
-/// Serves until SIGTERM, and then until the requests under way are done or their time is up.
+/// Serves until SIGTERM, and then until the requests under way are done or their time is up, or until the next SIGTERM.
 ///
 /// # Errors
 /// If there is something wrong with what the parent handed over, or if the parent is gone.
-pub async fn serve(parent: Parent) -> Result<(), Error> {
+pub async fn serve(parent: Parent) -> Result<End, Error> {
     let Parent {
         config,
         control,
@@ -93,10 +102,10 @@ pub async fn serve(parent: Parent) -> Result<(), Error> {
         _ = terminate.recv() => {}
     }
     tokio::select! {
-        () = drain(&server, &pool, Duration::from_millis(config.drain_ms)) => Ok(()),
+        () = drain(&server, &pool, Duration::from_millis(config.drain_ms)) => Ok(End::Drained),
         // VMs may still be needed to finish what waits.
-        () = listen(&control, &pool, &client) => Ok(()),
-        () = again(&mut terminate) => Ok(()),
+        () = listen(&control, &pool, &client) => Ok(End::Drained),
+        () = again(&mut terminate) => Ok(End::Cut),
     }
 }
 

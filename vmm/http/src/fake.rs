@@ -15,7 +15,7 @@ use mote_config::front::{FrontConfig, Message, vm};
 use tokio::{net::UnixStream, task::JoinHandle};
 
 use crate::{
-    Error, Parent,
+    End, Error, Parent,
     channel::{Channel, pair},
     frames::{Frame, Reader, Writer},
     serve,
@@ -29,7 +29,7 @@ pub(crate) struct World {
     pub(crate) forced: Arc<AtomicUsize>,
     /// VMs that live.
     pub(crate) living: Arc<AtomicUsize>,
-    pub(crate) front: JoinHandle<Result<(), Error>>,
+    pub(crate) front: JoinHandle<Result<End, Error>>,
     pub(crate) parent: JoinHandle<()>,
 }
 

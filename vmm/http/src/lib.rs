@@ -22,5 +22,5 @@ mod seccomp;
 mod server;
 mod vm;
 
-pub use control::{Parent, serve};
+pub use control::{End, Parent, serve};
 pub use error::Error;

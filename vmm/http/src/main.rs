@@ -9,7 +9,7 @@ use std::{
 };
 
 use mote_config::front::{FrontConfig, fd};
-use mote_http::{Error, Parent, jail, serve};
+use mote_http::{End, Error, Parent, jail, serve};
 
 /// Most threads that requests are carried by.
 const THREADS_MAX: usize = 4;
@@ -23,7 +23,8 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     match run() {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(End::Drained) => ExitCode::SUCCESS,
+        Ok(End::Cut) => ExitCode::from(mote_config::exit::TERMINATED),
         // Whoever would be told is gone.
         Err(Error::Orphaned) => ExitCode::from(mote_config::exit::INTERNAL),
         Err(e) => {
@@ -33,7 +34,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn run() -> Result<(), Error> {
+fn run() -> Result<End, Error> {
     let mut config = read_config()?;
     // SAFETY: the parent's contract; nobody else in this process knows of the descriptor.
     let control = unsafe { handed(fd::CONTROL)? };

@@ -2,13 +2,14 @@
 
 mod activity;
 
-use std::{io, pin::pin, sync::Arc, time::Duration};
+use std::{io, os::fd::AsRawFd as _, pin::pin, sync::Arc, time::Duration};
 
 use hyper::service::service_fn;
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::conn::auto,
 };
+use nix::sys::socket::{Shutdown, shutdown};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore, watch},
@@ -82,6 +83,9 @@ impl Server {
             () = accept => {}
             _ = draining.wait_for(|yes| *yes) => {}
         }
+        // The parent has the socket as well, and connections that nobody accepts would wait in it until it ends: this
+        // ends the socket itself, and they are refused. (Linux, inet_shutdown, TCP_LISTEN)
+        let _ = shutdown(listener.as_raw_fd(), Shutdown::Read);
     }
 
     async fn connection(self: Arc<Server>, stream: TcpStream, _permit: OwnedSemaphorePermit) {

@@ -25,10 +25,14 @@ use crate::{
     front::{Front, Heard, Process, socket_pair, wait},
 };
 
-/// Time that VMs have to end after the front has let them go, before they are killed.
+/// Time that VMs have to finish what they do after the front has failed, before they are asked to end.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// Time between the polite and the other signal for a VM that the front gives up.
+/// The same after a front that ended because it was told to: whoever still does something has had its time, and who
+/// does nothing ends by itself in less.
+const FAREWELL: Duration = Duration::from_millis(200);
+
+/// Time between the polite and the other signal for a VM.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// A front that fails sooner than this fails for good; one that has worked so long is started anew.
@@ -118,8 +122,10 @@ pub fn default_vms() -> u32 {
 struct Running {
     vmm: Vmm,
     killer: Killer,
-    /// When it is killed, if it has been asked to end.
+    /// When it gets the next signal, if it is to end: SIGTERM, then SIGKILL.
     due: Option<Instant>,
+    /// It has had the first.
+    asked: bool,
 }
 
 /// A component that serves.
@@ -180,7 +186,8 @@ impl Serving<'_> {
         Stopper(Arc::clone(&self.stop))
     }
 
-    /// Serves until it is stopped and everything has ended; the exit code of the front, 0 after a drain.
+    /// Serves until it is stopped and everything has ended; the exit code of the front: 0 after a drain,
+    /// [`mote_config::exit::TERMINATED`] if it was stopped a second time.
     ///
     /// # Errors
     /// If the front fails, and not only now and then.
@@ -189,7 +196,7 @@ impl Serving<'_> {
             let began = Instant::now();
             let ended = self.until_the_front_ends(&mut told);
             let stopped = self.stop.asked.load(Ordering::Acquire);
-            self.end_vms(&mut told);
+            self.end_vms(stopped, &mut told);
             let why = match ended {
                 Ok(code) if stopped || code == 0 => return Ok(code),
                 Ok(code) => format!("mote-http exited with {code}"),
@@ -234,7 +241,7 @@ impl Serving<'_> {
             for id in vms {
                 self.reap(id, told);
             }
-            self.kill_overdue();
+            self.end_overdue();
             if heard {
                 while let Some(heard) = self.front.hear() {
                     self.obey(heard, told);
@@ -269,8 +276,7 @@ impl Serving<'_> {
                 if let Some(vm) = self.vms.get_mut(&id)
                     && vm.due.is_none()
                 {
-                    let _ = vm.killer.kill(libc::SIGTERM);
-                    vm.due = Some(Instant::now() + PATIENCE);
+                    vm.due = Some(Instant::now());
                 }
             }
             // Nothing else is the front's to say.
@@ -313,6 +319,7 @@ impl Serving<'_> {
             vmm,
             killer,
             due: None,
+            asked: false,
         };
         self.vms.insert(id, running);
         Ok(())
@@ -329,30 +336,37 @@ impl Serving<'_> {
         }
     }
 
-    /// When the next VM is to be killed.
+    /// When the next VM gets a signal.
     fn due(&self) -> Option<Instant> {
         self.vms.values().filter_map(|vm| vm.due).min()
     }
 
-    fn kill_overdue(&mut self) {
+    fn end_overdue(&mut self) {
         let now = Instant::now();
         for vm in self.vms.values_mut() {
             if vm.due.is_some_and(|due| due <= now) {
-                let _ = vm.killer.kill(libc::SIGKILL);
-                // It ends soon; asking again does no harm.
+                let asked = std::mem::replace(&mut vm.asked, true);
+                let _ = vm.killer.kill(if asked { libc::SIGKILL } else { libc::SIGTERM });
+                // After the second it ends soon; killing it again does no harm.
                 vm.due = Some(now + PATIENCE);
             }
         }
     }
 
-    /// VMs end by themselves when the front has gone; those that do not are killed.
-    fn end_vms(&mut self, told: &mut impl FnMut(Event<'_>)) {
+    /// VMs end by themselves when the front has gone; those that do not are made to.
+    fn end_vms(&mut self, stopped: bool, told: &mut impl FnMut(Event<'_>)) {
         let at_once = self.stop.at_once.load(Ordering::Acquire);
-        let due = Instant::now() + if at_once { Duration::ZERO } else { GRACE };
+        let time = match (at_once, stopped) {
+            (true, _) => Duration::ZERO,
+            (false, true) => FAREWELL,
+            (false, false) => GRACE,
+        };
+        let due = Instant::now() + time;
         for vm in self.vms.values_mut() {
+            vm.asked |= at_once;
             vm.due = Some(vm.due.map_or(due, |earlier| earlier.min(due)));
         }
-        self.kill_overdue();
+        self.end_overdue();
         while !self.vms.is_empty() {
             let fds: Vec<_> = self.vms.values().map(|vm| vm.killer.as_fd()).collect();
             let Ok(ready) = wait(&fds, self.due()) else { return };
@@ -365,7 +379,7 @@ impl Serving<'_> {
             for id in ended {
                 self.reap(id, told);
             }
-            self.kill_overdue();
+            self.end_overdue();
         }
     }
 }
