@@ -91,6 +91,13 @@ impl Run {
         self
     }
 
+    /// A variable of `mote`'s own environment.
+    #[must_use]
+    pub fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Run {
+        self.command.env(name, value);
+        self
+    }
+
     /// What comes through the standard input, instead of nothing.
     #[must_use]
     pub fn stdin(mut self, bytes: impl Into<Vec<u8>>) -> Run {

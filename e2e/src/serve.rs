@@ -113,19 +113,24 @@ impl Server {
         }
     }
 
+    /// The front's process, if there is one.
+    #[must_use]
+    pub fn front(&self) -> Option<i32> {
+        let children = format!("/proc/{0}/task/{0}/children", self.pid());
+        let children = std::fs::read_to_string(children).ok()?;
+        let front = |child: &&str| {
+            std::fs::read_to_string(format!("/proc/{child}/comm")).is_ok_and(|comm| comm == "mote-http\n")
+        };
+        children.split_whitespace().find(front)?.parse().ok()
+    }
+
     /// The front's resident memory in bytes.
     #[must_use]
     pub fn front_memory(&self) -> Option<u64> {
-        let children = format!("/proc/{0}/task/{0}/children", self.pid());
-        for child in std::fs::read_to_string(children).ok()?.split_whitespace() {
-            let status = std::fs::read_to_string(format!("/proc/{child}/status")).ok()?;
-            if status.lines().next() == Some("Name:\tmote-http") {
-                let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;
-                let kib: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
-                return Some(kib << 10);
-            }
-        }
-        None
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.front()?)).ok()?;
+        let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;
+        let kib: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
+        Some(kib << 10)
     }
 }
 

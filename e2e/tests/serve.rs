@@ -7,15 +7,19 @@ use std::{
     time::{Duration, Instant},
 };
 
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, StatusCode, Version};
 use mote_e2e::{
     kvm, paths,
     serve::{
-        Server,
-        load::{self, Bulk, connect, get, read, send},
+        Ended, Server,
+        load::{self, Bulk, Sender, connect, connect_http2, get, read, send},
     },
 };
-use tokio::{io::AsyncReadExt, io::AsyncWriteExt, net::TcpListener};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpListener,
+    time::{sleep, timeout},
+};
 
 fn program() -> PathBuf {
     paths::program("exchange-rust")
@@ -47,17 +51,45 @@ fn answers_bodies_and_trailers() {
             get(server.address, "/else").await.unwrap().0,
             StatusCode::NOT_FOUND
         );
-        let mut trailers = HeaderMap::new();
-        trailers.insert("x-sum", "7".parse().unwrap());
-        let bulk = Bulk {
-            left: 1_000_000,
-            trailers: Some(trailers.clone()),
+        echo(&mut connect(server.address).await.unwrap()).await;
+    });
+}
+
+/// A body and trailers go there and come back.
+async fn echo(sender: &mut Sender) {
+    let mut trailers = HeaderMap::new();
+    trailers.insert("x-sum", "7".parse().unwrap());
+    let bulk = Bulk {
+        left: 1_000_000,
+        trailers: Some(trailers.clone()),
+    };
+    let echo = read(send(sender, "/echo", bulk).await.unwrap()).await.unwrap();
+    assert_eq!((echo.bytes, echo.trailers), (1_000_000, Some(trailers)));
+}
+
+#[test]
+fn http2_by_prior_knowledge() {
+    if !kvm::ready() {
+        return;
+    }
+    let server = Server::start(&[], &program());
+    run(async {
+        let mut sender = connect_http2(server.address).await.unwrap();
+        let hello = send(&mut sender, "/hello", Bulk::default()).await.unwrap();
+        assert_eq!(
+            (hello.version(), hello.status()),
+            (Version::HTTP_2, StatusCode::OK)
+        );
+        assert_eq!(read(hello).await.unwrap().begin, b"hello\n");
+        echo(&mut sender).await;
+        // A program that fails ends its own stream, not the connection.
+        let late = match send(&mut sender, "/trap-late", Bulk::default()).await {
+            Ok(response) => read(response).await,
+            // The reset has overtaken the head.
+            Err(e) => Err(e),
         };
-        let mut sender = connect(server.address).await.unwrap();
-        let echo = read(send(&mut sender, "/echo", bulk).await.unwrap())
-            .await
-            .unwrap();
-        assert_eq!((echo.bytes, echo.trailers), (1_000_000, Some(trailers)));
+        assert!(late.is_err(), "{late:?}");
+        echo(&mut sender).await;
     });
 }
 
@@ -212,6 +244,109 @@ fn a_thousand_connections_under_load() {
     });
     server.signal(libc::SIGTERM);
     assert_eq!(server.wait().code, Some(0));
+}
+
+/// Has a VM do what does not end, and calls `end` meanwhile. How long the server lived after that, and how it ended.
+fn spinning(options: &[&str], end: impl FnOnce(&Server)) -> (Duration, Ended) {
+    let server = Server::start(options, &program());
+    let address = server.address;
+    run(async {
+        // From here on there is a VM that has nothing else to do.
+        get(address, "/hello").await.unwrap();
+        let spin = tokio::spawn(async move { get(address, "/spin").await });
+        sleep(Duration::from_millis(500)).await;
+        let begin = Instant::now();
+        end(&server);
+        let ended = server.wait();
+        let took = begin.elapsed();
+        let answer = spin.await.unwrap();
+        assert!(answer.is_err(), "{answer:?}");
+        (took, ended)
+    })
+}
+
+#[test]
+fn a_request_that_does_not_end_has_the_time_of_the_drain() {
+    if !kvm::ready() {
+        return;
+    }
+    let (took, ended) = spinning(&["--drain", "2s"], |server| server.signal(libc::SIGTERM));
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert!(
+        took >= Duration::from_secs(2) && took < Duration::from_secs(5),
+        "{took:?}"
+    );
+}
+
+#[test]
+fn a_second_signal_ends_at_once() {
+    if !kvm::ready() {
+        return;
+    }
+    let (took, ended) = spinning(&["--drain", "60s"], |server| {
+        server.signal(libc::SIGTERM);
+        // Signals of one number that nobody has read yet are one. (signal(7))
+        std::thread::sleep(Duration::from_millis(500));
+        server.signal(libc::SIGTERM);
+    });
+    assert_eq!(ended.code, Some(143), "{}", ended.stderr);
+    assert!(took < Duration::from_secs(4), "{took:?}");
+}
+
+#[test]
+fn a_request_under_way_is_finished_after_sigterm() {
+    if !kvm::ready() {
+        return;
+    }
+    let bytes = 64 << 20;
+    let server = Server::start(&[], &program());
+    run(async {
+        let mut sender = connect(server.address).await.unwrap();
+        let path = format!("/zeros?{bytes}");
+        let zeros = send(&mut sender, &path, Bulk::default()).await.unwrap();
+        server.signal(libc::SIGTERM);
+        let refused = async {
+            while get(server.address, "/hello").await.is_ok() {
+                sleep(Duration::from_millis(10)).await;
+            }
+        };
+        timeout(Duration::from_secs(5), refused).await.unwrap();
+        assert_eq!(read(zeros).await.unwrap().bytes, bytes);
+    });
+    assert_eq!(server.wait().code, Some(0));
+}
+
+#[test]
+fn a_front_that_is_killed_is_started_anew_unless_it_was_young() {
+    if !kvm::ready() {
+        return;
+    }
+    let server = Server::start(&[], &program());
+    let address = server.address;
+    let kill = || {
+        let front = server.front().unwrap();
+        // SAFETY: takes no pointers; the process is a child of the server's, which has not waited for it.
+        assert_eq!(unsafe { libc::kill(front, libc::SIGKILL) }, 0);
+        front
+    };
+    run(async {
+        get(address, "/hello").await.unwrap();
+        let spin = tokio::spawn(async move { get(address, "/spin").await });
+        // It has to have worked for 5 s.
+        sleep(Duration::from_millis(5500)).await;
+        let killed = kill();
+        assert!(spin.await.unwrap().is_err());
+        // Connections wait meanwhile: the socket that listens is the parent's. The VM that spins is given some time.
+        let answer = timeout(Duration::from_secs(20), get(address, "/hello")).await;
+        assert_eq!(answer.unwrap().unwrap().1, "hello\n");
+        assert_ne!(server.front(), Some(killed));
+    });
+    let (_, stderr) = server.printed();
+    assert!(stderr.contains("it is started anew"), "{stderr}");
+    kill();
+    let ended = server.wait();
+    assert_eq!(ended.code, Some(125), "{}", ended.stderr);
+    assert!(ended.stderr.contains("the HTTP front failed"), "{}", ended.stderr);
 }
 
 #[test]

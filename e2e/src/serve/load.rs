@@ -11,8 +11,11 @@ use anyhow::{Context as _, bail, ensure};
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body::{Body, Frame};
-use hyper::{body::Incoming, client::conn::http1};
-use hyper_util::rt::TokioIo;
+use hyper::{
+    body::Incoming,
+    client::conn::{http1, http2},
+};
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpStream;
 
 /// A request's body: so many bytes in blocks, then trailers if there are any.
@@ -48,9 +51,13 @@ impl Body for Bulk {
 }
 
 /// A connection.
-pub type Sender = http1::SendRequest<Bulk>;
+#[derive(Debug)]
+pub enum Sender {
+    Http1(http1::SendRequest<Bulk>),
+    Http2(http2::SendRequest<Bulk>),
+}
 
-/// Connects.
+/// Connects, for HTTP/1.1.
 ///
 /// # Errors
 /// If there is no connection to be had.
@@ -58,7 +65,18 @@ pub async fn connect(address: SocketAddr) -> anyhow::Result<Sender> {
     let stream = TcpStream::connect(address).await.context("connecting")?;
     let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     tokio::spawn(connection);
-    Ok(sender)
+    Ok(Sender::Http1(sender))
+}
+
+/// Connects, for HTTP/2 by prior knowledge. (RFC 9113, 3.3)
+///
+/// # Errors
+/// As [`connect`].
+pub async fn connect_http2(address: SocketAddr) -> anyhow::Result<Sender> {
+    let stream = TcpStream::connect(address).await.context("connecting")?;
+    let (sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await?;
+    tokio::spawn(connection);
+    Ok(Sender::Http2(sender))
 }
 
 /// Sends a request.
@@ -66,17 +84,27 @@ pub async fn connect(address: SocketAddr) -> anyhow::Result<Sender> {
 /// # Errors
 /// If there is no answer.
 pub async fn send(sender: &mut Sender, path: &str, body: Bulk) -> anyhow::Result<Response<Incoming>> {
-    sender.ready().await.context("waiting for the connection")?;
-    let mut request = Request::post(path)
-        .header("host", "there")
-        .header("te", "trailers");
+    let mut request = match sender {
+        Sender::Http1(_) => Request::post(path).header("host", "there"),
+        Sender::Http2(_) => Request::post(format!("http://there{path}")),
+    }
+    .header("te", "trailers");
     if body.trailers.is_some() {
         request = request.header("trailer", "x-sum");
     }
-    sender
-        .send_request(request.body(body)?)
-        .await
-        .context("no answer")
+    let request = request.body(body)?;
+    let ready = "waiting for the connection";
+    let answer = match sender {
+        Sender::Http1(sender) => {
+            sender.ready().await.context(ready)?;
+            sender.send_request(request).await
+        }
+        Sender::Http2(sender) => {
+            sender.ready().await.context(ready)?;
+            sender.send_request(request).await
+        }
+    };
+    answer.context("no answer")
 }
 
 /// The next piece of a body.
