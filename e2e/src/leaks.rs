@@ -71,7 +71,7 @@ fn search(daemon: &Containerd, ours: impl Fn(&str) -> bool) -> Vec<String> {
                 .unwrap_or_default()
                 .to_string_lossy()
                 .into_owned();
-            if path != daemon.run && ours(&name) {
+            if path != daemon.run && path != daemon.root && ours(&name) {
                 found.push(format!("file {}", path.display()));
             }
         });
