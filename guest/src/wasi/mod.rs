@@ -47,6 +47,7 @@ pub(crate) struct Host {
     pub(crate) entropy: Entropy,
     /// State of the insecure generator; 0 until it is seeded.
     pub(crate) insecure: u64,
+    insecure_seed: Option<(u64, u64)>,
     /// Handles of WASI 0.2.
     pub(crate) table: ResourceTable,
 }
@@ -86,6 +87,7 @@ impl Host {
             http: Http::new(),
             entropy: Entropy::new(boot),
             insecure: 0,
+            insecure_seed: None,
             table: ResourceTable::new(),
         }
     }
@@ -117,6 +119,7 @@ impl Host {
         }
         self.ring.settle(&left);
         self.table = ResourceTable::new();
+        self.insecure_seed = None;
     }
 
     /// Waits until all output is written: an error of writing a file that the program was not told of.
@@ -124,6 +127,16 @@ impl Host {
         let untold = self.files.finish(&mut self.ring);
         self.stdio.flush(&mut self.ring);
         untold
+    }
+
+    /// The seed for hash tables, which stays the same. (wasi:random/insecure-seed: as if it were imported as a value)
+    pub(crate) fn insecure_seed(&mut self) -> wasmtime::Result<(u64, u64)> {
+        if let Some(seed) = self.insecure_seed {
+            return Ok(seed);
+        }
+        let seed = (self.insecure_u64()?, self.insecure_u64()?);
+        self.insecure_seed = Some(seed);
+        Ok(seed)
     }
 
     /// A number that is random enough for what WASI calls insecure: xorshift64*, seeded once.

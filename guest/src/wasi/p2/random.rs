@@ -37,8 +37,7 @@ pub(super) fn function(at: &mut LinkerInstance<'_, Host>, name: &str) -> Result<
             })?;
         }
         "insecure-seed" => at.func_wrap(name, |mut cx: Cx<'_>, (): ()| {
-            let host = cx.data_mut();
-            Ok(((host.insecure_u64()?, host.insecure_u64()?),))
+            Ok((cx.data_mut().insecure_seed()?,))
         })?,
         _ => return Ok(false),
     }
