@@ -5,6 +5,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := build
 
 CARGO ?= cargo
+WASMTIME ?= wasmtime
 OUT := $(or $(CARGO_TARGET_DIR),target)/x86_64-unknown-linux-musl/release
 BINS := mote mote-vmm mote-compile mote-http containerd-shim-mote-v1
 # One profile for programs, their unit tests and lints.
@@ -16,7 +17,7 @@ CONFORMANCE := .work/conformance
 # The guest is for another target; mote-vmm's build script builds it.
 HOST := --workspace --exclude mote-guest
 
-.PHONY: build test unit e2e conformance conformance-core conformance-wasi conformance-build lint fmt deny demo bench install-deps programs peer clean
+.PHONY: build test unit e2e conformance conformance-core conformance-wasi conformance-programs conformance-build lint fmt deny demo bench install-deps programs peer clean
 
 ## build: the node's executables, static and stripped, in bin/
 build:
@@ -70,8 +71,8 @@ conformance-build:
 	done
 
 ## conformance: suites of others; rewrites docs/CONFORMANCE.md. WASI_TESTSUITE is a checkout of WebAssembly/wasi-testsuite,
-## prod/testsuite-base
-conformance: conformance-core conformance-wasi
+## prod/testsuite-base; WASMTIME_PROGRAMS a folder with programs of Wasmtime's own tests, and WASMTIME its command
+conformance: conformance-core conformance-wasi conformance-programs
 
 ## conformance-core: WebAssembly's own suite in the VM and natively; rewrites what is known to fail natively, too
 conformance-core: conformance-build
@@ -82,6 +83,10 @@ conformance-core: conformance-build
 conformance-wasi:
 	$(CARGO) build $(FLAGS) -p mote-e2e --bin wasi_conformance
 	@$(OUT)/wasi_conformance testsuite "$(WASI_TESTSUITE)" --document docs/CONFORMANCE.md
+
+conformance-programs:
+	$(CARGO) build $(FLAGS) -p mote-e2e --bin wasi_conformance
+	@$(OUT)/wasi_conformance programs "$(WASMTIME_PROGRAMS)" "$(WASMTIME)" --document docs/CONFORMANCE.md
 
 ## lint: format and clippy, warnings are errors
 lint:

@@ -1,0 +1,104 @@
+//! `make conformance`, the part of WASI: runs suites of programs with `bin/mote run` and tells which of them pass.
+//!
+//! `wasi_conformance testsuite FOLDER` takes a checkout of WebAssembly/wasi-testsuite with its built programs (branch
+//! `prod/testsuite-base`) and runs its WASI 0.1 part. `wasi_conformance programs FOLDER WASMTIME` takes a folder with
+//! programs of Wasmtime's own tests, as components where they are called `p2_`, and compares each run with the same by
+//! the wasmtime command.
+//!
+//! With `--document FILE` the suite's section of that file is rewritten. `--only TEXT` runs what has TEXT in its name.
+
+mod case;
+mod document;
+mod echo;
+mod programs;
+mod testsuite;
+
+use std::fs;
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::{Result, bail, ensure};
+use mote_e2e::paths;
+
+use case::Case;
+
+fn main() -> Result<ExitCode> {
+    paths::require_binaries();
+    let mut words: Vec<String> = std::env::args().skip(1).collect();
+    let only = option(&mut words, "--only")?.unwrap_or_default();
+    let document = option(&mut words, "--document")?;
+    ensure!(
+        only.is_empty() || document.is_none(),
+        "--document with --only would tell half of it"
+    );
+    let document = document.as_deref().map(Path::new);
+    let good = match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["testsuite", folder] => {
+            let suite = format!("wasi-testsuite {}", testsuite::version(folder)?);
+            let cases = testsuite::testsuite(folder)?;
+            let results = run(cases.iter().filter(|case| case.name.contains(&only)))?;
+            if let Some(path) = document {
+                document::testsuite(path, &suite, &results)?;
+            }
+            summary(&suite, &results)
+        }
+        ["programs", folder, wasmtime] => {
+            let programs = programs::programs(folder, Path::new(wasmtime), &only)?;
+            let results = run(programs.cases.iter())?;
+            if let Some(path) = document {
+                document::programs(path, &results, &programs.left_out)?;
+            }
+            summary(folder, &results)
+        }
+        _ => bail!("usage: wasi_conformance testsuite FOLDER | programs FOLDER WASMTIME"),
+    };
+    fs::remove_dir_all(case::scratch())?;
+    Ok(if good {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// How a program ended.
+struct Verdict {
+    name: String,
+    /// Exit code that it was to end with.
+    expected: Option<i32>,
+    /// Why it failed, if it did.
+    failure: Option<String>,
+}
+
+fn run<'a>(cases: impl Iterator<Item = &'a Case>) -> Result<Vec<Verdict>> {
+    let mut results = Vec::new();
+    for case in cases {
+        let failure = case.judge(&case.execute(&paths::bin("mote"))?);
+        match &failure {
+            Some(why) => println!("FAIL {}: {why}", case.name),
+            None => println!("ok   {}", case.name),
+        }
+        results.push(Verdict {
+            name: case.name.clone(),
+            expected: case.expected.code,
+            failure,
+        });
+    }
+    Ok(results)
+}
+
+/// Prints a summary. Whether all passed.
+fn summary(suite: &str, results: &[Verdict]) -> bool {
+    let passed = results.iter().filter(|r| r.failure.is_none()).count();
+    println!("{suite}: {passed} of {} pass", results.len());
+    passed == results.len()
+}
+
+/// Takes an option and its value out of the command line.
+fn option(words: &mut Vec<String>, name: &str) -> Result<Option<String>> {
+    let Some(at) = words.iter().position(|word| word == name) else {
+        return Ok(None);
+    };
+    ensure!(at + 1 < words.len(), "{name} needs a value");
+    words.remove(at);
+    Ok(Some(words.remove(at)))
+}
