@@ -97,10 +97,6 @@ pub(crate) const REASONS: &[(&str, &str)] = &[
     ("p2_cli_exit_failure", "as it is meant to"),
     ("p2_cli_exit_panic", "as it is meant to"),
     (
-        "p2_cli_no_ip_name_lookup",
-        "it wants `permanent-resolver-failure` where lookups are not granted; Mote says `access-denied`",
-    ),
-    (
         "p2_cli_sleep_forever",
         "as it is meant to: it runs into its timeout",
     ),
@@ -115,11 +111,6 @@ pub(crate) const REASONS: &[(&str, &str)] = &[
     (
         "p2_http_outbound_request_invalid_header",
         "it wants a header to be forbidden that only the host of Wasmtime's own test forbids",
-    ),
-    (
-        "p2_http_outbound_request_invalid_version",
-        "it sends CONNECT and wants the error of a server that does not speak HTTP/1; Mote refuses \
-         CONNECT before it asks a server, with `HTTP-request-method-invalid`",
     ),
     (
         "p2_http_outbound_request_timeout",

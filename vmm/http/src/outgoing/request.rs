@@ -142,13 +142,17 @@ impl Target {
         body: RequestBody,
     ) -> Result<Request<RequestBody>, Failure> {
         let invalid = |e: http::Error| failure(error_code::HTTP_REQUEST_URI_INVALID, e);
-        let method = Method::from_bytes(head.method.as_bytes())
-            .ok()
-            .filter(|method| *method != Method::CONNECT)
-            .ok_or_else(|| {
-                let text = format!("method {:?}", head.method.chars().take(40).collect::<String>());
-                failure(error_code::HTTP_REQUEST_METHOD_INVALID, text)
-            })?;
+        let method = Method::from_bytes(head.method.as_bytes()).map_err(|_| {
+            let text = format!("method {:?}", head.method.chars().take(40).collect::<String>());
+            failure(error_code::HTTP_REQUEST_METHOD_INVALID, text)
+        })?;
+        // wasi:http has no way to use the tunnel that would be opened.
+        if method == Method::CONNECT {
+            return Err(failure(
+                error_code::HTTP_PROTOCOL_ERROR,
+                "CONNECT opens no tunnel here",
+            ));
+        }
         let path = if head.path_with_query.is_empty() {
             "/"
         } else {

@@ -143,7 +143,7 @@ async fn failures_have_their_names() {
         ),
         (
             with(&|h| h.method = "CONNECT".into()),
-            error_code::HTTP_REQUEST_METHOD_INVALID,
+            error_code::HTTP_PROTOCOL_ERROR,
         ),
     ] {
         let answer = exchange(client(true), true, &request).await;

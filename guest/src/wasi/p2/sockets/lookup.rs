@@ -75,7 +75,9 @@ fn ended(result: core::result::Result<alloc::vec::Vec<IpAddr>, Failure>) -> Addr
 fn resolve(mut cx: Cx<'_>, (network, name): (Resource<Network>, String)) -> Result<(Answer<This>,)> {
     let host = cx.data_mut();
     host.table.get(&network)?;
+    // Of the errors that the WIT names for lookups this is what a denial comes to, as in wasmtime.
     let name = granted(host, grant::NAME_LOOKUP)
+        .map_err(|_| ErrorCode::PermanentResolverFailure)
         .and_then(|()| Name::parse(&name).map_err(|_| ErrorCode::InvalidArgument));
     Ok((match name {
         Ok(name) => {
