@@ -90,3 +90,14 @@ pub fn kill(daemon: &Containerd, id: &str, signal: &str) -> Ran {
         Err(error) => panic!("ctr: {error}"),
     }
 }
+
+/// `ctr task VERB` in a namespace.
+///
+/// # Panics
+/// If `ctr` cannot be started.
+pub fn task(daemon: &Containerd, namespace: &str, verb: &str, id: &str) -> Ran {
+    match daemon.ctr().args(["-n", namespace, "task", verb, id]).output() {
+        Ok(output) => Ran::from(output),
+        Err(error) => panic!("ctr: {error}"),
+    }
+}

@@ -40,6 +40,7 @@ pub struct Spec {
     user: Option<i64>,
     readonly_rootfs: bool,
     annotations: HashMap<String, String>,
+    tty: bool,
 }
 
 impl Spec {
@@ -118,6 +119,13 @@ impl Spec {
         self
     }
 
+    /// With a terminal.
+    #[must_use]
+    pub fn tty(mut self) -> Spec {
+        self.tty = true;
+        self
+    }
+
     fn config(&self) -> ContainerConfig {
         ContainerConfig {
             metadata: Some(ContainerMetadata {
@@ -135,6 +143,7 @@ impl Spec {
             mounts: self.mounts.clone(),
             working_dir: self.working_dir.clone(),
             annotations: self.annotations.clone(),
+            tty: self.tty,
             log_path: format!("{}.log", self.name),
             linux: Some(LinuxContainerConfig {
                 resources: Some(LinuxContainerResources {

@@ -82,6 +82,9 @@ fn clean(bundle: &Path) -> Result<(u32, Exit), CleanupError> {
                 kill(&record.id, process)?;
             }
         }
+        for process in &record.execs {
+            kill(&record.id, process)?;
+        }
         if let Some(exit) = record.exit {
             answer.1 = exit;
         }
@@ -137,6 +140,7 @@ mod tests {
             process,
             rootfs: None,
             cgroups: Vec::new(),
+            execs: Vec::new(),
             netns: None,
             exit,
         }

@@ -7,15 +7,16 @@ use std::sync::{Arc, OnceLock};
 use crate::cgroup::Cgroup;
 use crate::error::TaskError;
 use crate::events::Publisher;
-use crate::grant;
+use crate::grant::{self, Grant};
 use crate::image::{self, Place};
 use crate::mounts::{self, Mount};
+use crate::process::Ready;
 use crate::record::Record;
-use crate::spec::{self, Namespace, Spec, SpecError};
+use crate::spec::{self, Namespace, Spec};
 use crate::state::Phase;
-use crate::stdio::{self, Names};
-use crate::task::{Ready, Task, release};
-use crate::vm::Node;
+use crate::stdio::{self, Names, Stdio};
+use crate::task::{Exec, Task, release};
+use crate::vm::{Node, Program};
 use crate::volumes;
 
 /// What containerd asks for.
@@ -66,9 +67,6 @@ pub(crate) async fn create(context: &Context, request: Request) -> Result<Task, 
     if !request.checkpoint.is_empty() {
         return Err(TaskError::Restore);
     }
-    if request.terminal {
-        return Err(SpecError::Terminal.into());
-    }
     let mut spec = spec::read(&request.bundle)?;
     context.settle_network(&mut spec);
     let mut record = Record {
@@ -78,14 +76,13 @@ pub(crate) async fn create(context: &Context, request: Request) -> Result<Task, 
         process: None,
         rootfs: None,
         cgroups: Vec::new(),
+        execs: Vec::new(),
         netns: spec.network_namespace().map(PathBuf::from),
         exit: None,
     };
     let made = match record.sandbox {
-        true => Ok((None, None)),
-        false => container(context, &request, &spec, &mut record)
-            .await
-            .map(|(ready, cgroup)| (Some(ready), cgroup)),
+        true => Ok(None),
+        false => container(context, &request, spec, &mut record).await.map(Some),
     };
     let saved = made.and_then(|made| {
         let error = |source| TaskError::Record {
@@ -96,12 +93,12 @@ pub(crate) async fn create(context: &Context, request: Request) -> Result<Task, 
         record.save(&request.bundle).map_err(error).map(|()| made)
     });
     match saved {
-        Ok((ready, cgroup)) => Ok(Task::new(
+        Ok(made) => Ok(Task::new(
             record,
             request.bundle,
             request.io,
-            cgroup,
-            ready,
+            request.terminal,
+            made,
             context.events.clone(),
         )),
         Err(error) => {
@@ -112,46 +109,111 @@ pub(crate) async fn create(context: &Context, request: Request) -> Result<Task, 
     }
 }
 
+/// What every program of a container starts from.
+#[derive(Clone)]
+pub(crate) struct Container {
+    id: String,
+    spec: Arc<Spec>,
+    node: Arc<Node>,
+    rootfs: PathBuf,
+    pub cgroup: Option<Cgroup>,
+    /// containerd's gRPC socket, and the namespace there.
+    address: String,
+    namespace: String,
+}
+
 /// The steps for a container, the cheap ones first. What they leave on the host is noted in `record`.
 async fn container(
     context: &Context,
     request: &Request,
-    spec: &Spec,
+    spec: Spec,
     record: &mut Record,
-) -> Result<(Ready, Option<Cgroup>), TaskError> {
-    let grant = grant::from_spec(spec)?;
+) -> Result<(Ready, Container), TaskError> {
+    let grant = grant::from_spec(&spec)?;
     let node = blocking(&request.id, || Ok(Arc::new(Node::open()?))).await?;
-    let rootfs = rootfs(request, spec, record).await?;
+    let rootfs = rootfs(request, &spec, record).await?;
     let (volumes, point) = (spec.mounts.clone(), rootfs.clone());
     let read_only = spec.root.as_ref().is_some_and(|root| root.readonly);
     blocking(&request.id, move || {
         Ok(volumes::mount_all(&volumes, &point, read_only)?)
     })
     .await?;
-    let place = Place {
-        rootfs: &rootfs,
-        address: &context.address,
-        namespace: &context.namespace,
-        id: &request.id,
-        image: spec.image_name(),
+    let mut container = Container {
+        id: request.id.clone(),
+        spec: Arc::new(spec),
+        node,
+        rootfs,
+        cgroup: None,
+        address: context.address.clone(),
+        namespace: context.namespace.clone(),
     };
-    let wasm = image::find(spec, place).await?;
-    let compiler = Arc::clone(&node);
-    let program = blocking(&request.id, move || Ok(compiler.compile(wasm)?)).await?;
-    let io = request.io.clone();
-    let stdio = blocking(&request.id, move || Ok(stdio::open(&io)?)).await?;
-    let cgroup = Cgroup::create(&grant)?;
-    record.cgroups = cgroup.as_ref().map(Cgroup::directories).unwrap_or_default();
-    Ok((
+    let program = container.program(&container.spec).await?;
+    let stdio = container.stdio(&request.io, request.terminal).await?;
+    container.cgroup = Cgroup::create(&grant)?;
+    let cgroups = container
+        .cgroup
+        .as_ref()
+        .map(Cgroup::directories)
+        .unwrap_or_default();
+    record.cgroups.clone_from(&cgroups);
+    let ready = container.ready(program, grant, stdio);
+    Ok((ready, container))
+}
+
+/// The steps for one more program of a container, which has its grants.
+///
+/// # Errors
+/// A [`TaskError`]; nothing is left then.
+pub(crate) async fn exec(container: &Container, asked: Exec) -> Result<Ready, TaskError> {
+    let mut spec = Spec::clone(&container.spec);
+    let terminal = asked.terminal;
+    let score = spec.process.as_ref().and_then(|process| process.oom_score_adj);
+    let mut process = asked.process;
+    process.oom_score_adj = process.oom_score_adj.or(score);
+    let size = process.console_size;
+    spec.process = Some(process);
+    let grant = grant::from_spec(&spec)?;
+    let program = container.program(&spec).await?;
+    if program.serves() {
+        return Err(TaskError::ExecServes(grant.args[0].clone()));
+    }
+    let stdio = container.stdio(&asked.io, terminal).await?;
+    if let (Some(console), Some(size)) = (&stdio.console, size) {
+        console.resize(size.width, size.height)?;
+    }
+    Ok(container.ready(program, grant, stdio))
+}
+
+impl Container {
+    /// Finds and compiles the program that a spec names.
+    async fn program(&self, spec: &Spec) -> Result<Program, TaskError> {
+        let place = Place {
+            rootfs: &self.rootfs,
+            address: &self.address,
+            namespace: &self.namespace,
+            id: &self.id,
+            image: spec.image_name(),
+        };
+        let wasm = image::find(spec, place).await?;
+        let compiler = Arc::clone(&self.node);
+        blocking(&self.id, move || Ok(compiler.compile(wasm)?)).await
+    }
+
+    async fn stdio(&self, names: &Names, terminal: bool) -> Result<Stdio, TaskError> {
+        let names = names.clone();
+        blocking(&self.id, move || Ok(stdio::open(&names, terminal)?)).await
+    }
+
+    fn ready(&self, program: Program, grant: Grant, stdio: Stdio) -> Ready {
         Ready {
-            node,
+            node: Arc::clone(&self.node),
             program,
             grant,
-            rootfs,
+            rootfs: self.rootfs.clone(),
+            cgroups: self.cgroup.as_ref().map(Cgroup::directories).unwrap_or_default(),
             stdio,
-        },
-        cgroup,
-    ))
+        }
+    }
 }
 
 /// Mounts the root file system; one that is there already (`ctr run --rootfs`, `root.path`) is bound, so that what is

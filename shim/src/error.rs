@@ -8,7 +8,7 @@ use crate::cgroup::CgroupError;
 use crate::image::ImageError;
 use crate::mounts::MountError;
 use crate::spec::SpecError;
-use crate::state::StateError;
+use crate::state::{Phase, StateError};
 use crate::stdio::StdioError;
 use crate::vm::VmError;
 use crate::volumes::VolumeError;
@@ -44,8 +44,18 @@ pub(crate) enum TaskError {
     Exists(String),
     #[error("task {0:?} is still being created")]
     Creating(String),
-    #[error("process {exec_id:?} of task {id:?} does not exist: exec is not supported by this version")]
+    #[error("process {exec_id:?} of task {id:?} does not exist")]
     NoProcess { id: String, exec_id: String },
+    #[error("task {id:?} is {}, and exec needs one that runs", .phase.name())]
+    NotRunning { id: String, phase: Phase },
+    #[error("{0:?} serves HTTP requests; exec runs commands")]
+    ExecServes(String),
+    #[error("exec without the process to run: {0}")]
+    ExecSpec(String),
+    #[error("task {0:?} has no cgroup (linux.cgroupsPath) by which it could be paused")]
+    NoCgroup(String),
+    #[error("process {0:?} has no terminal")]
+    NoTerminal(String),
     #[error("signal {0} does not exist")]
     Signal(u32),
     #[error("sending signal {signal} to process {pid}: {source}")]
@@ -66,7 +76,10 @@ impl TaskError {
     fn code(&self) -> Code {
         match self {
             TaskError::Spec(_) | TaskError::Image(_) | TaskError::Stdio(_) => Code::INVALID_ARGUMENT,
-            TaskError::Signal(_) | TaskError::Restore => Code::INVALID_ARGUMENT,
+            TaskError::Signal(_) | TaskError::Restore | TaskError::ExecServes(_) => Code::INVALID_ARGUMENT,
+            TaskError::ExecSpec(_) => Code::INVALID_ARGUMENT,
+            TaskError::NotRunning { .. } | TaskError::NoCgroup(_) => Code::FAILED_PRECONDITION,
+            TaskError::NoTerminal(_) => Code::FAILED_PRECONDITION,
             TaskError::Vm(error) if error.is_refusal() => Code::INVALID_ARGUMENT,
             TaskError::Vm(_) => Code::FAILED_PRECONDITION,
             TaskError::State(StateError::Finished) => Code::NOT_FOUND,

@@ -6,7 +6,10 @@
 use std::collections::VecDeque;
 use std::time::{Duration, SystemTime};
 
-use containerd_shim_protos::events::task::{TaskCreate, TaskDelete, TaskExit, TaskIO, TaskOOM, TaskStart};
+use containerd_shim_protos::events::task::{
+    TaskCreate, TaskDelete, TaskExecAdded, TaskExecStarted, TaskExit, TaskIO, TaskOOM, TaskPaused,
+    TaskResumed, TaskStart,
+};
 use containerd_shim_protos::protobuf::well_known_types::any::Any;
 use containerd_shim_protos::protobuf::{Message, MessageField};
 use containerd_shim_protos::shim::event::Envelope;
@@ -45,13 +48,31 @@ pub(crate) enum Event {
     Oom {
         id: String,
     },
+    Paused {
+        id: String,
+    },
+    Resumed {
+        id: String,
+    },
+    ExecAdded {
+        id: String,
+        exec_id: String,
+    },
+    ExecStarted {
+        id: String,
+        exec_id: String,
+        pid: u32,
+    },
+    /// The end of a process: of the main one without an exec id.
     Exit {
         id: String,
+        exec_id: String,
         pid: u32,
         exit: Exit,
     },
     Delete {
         id: String,
+        exec_id: String,
         pid: u32,
         exit: Exit,
     },
@@ -143,10 +164,46 @@ fn envelope(event: Event, namespace: &str) -> Envelope {
                 ..Default::default()
             },
         ),
-        Event::Exit { id, pid, exit } => {
+        Event::Paused { id } => named(
+            "/tasks/paused",
+            &TaskPaused {
+                container_id: id,
+                ..Default::default()
+            },
+        ),
+        Event::Resumed { id } => named(
+            "/tasks/resumed",
+            &TaskResumed {
+                container_id: id,
+                ..Default::default()
+            },
+        ),
+        Event::ExecAdded { id, exec_id } => named(
+            "/tasks/exec-added",
+            &TaskExecAdded {
+                container_id: id,
+                exec_id,
+                ..Default::default()
+            },
+        ),
+        Event::ExecStarted { id, exec_id, pid } => named(
+            "/tasks/exec-started",
+            &TaskExecStarted {
+                container_id: id,
+                exec_id,
+                pid,
+                ..Default::default()
+            },
+        ),
+        Event::Exit {
+            id,
+            exec_id,
+            pid,
+            exit,
+        } => {
             let event = TaskExit {
                 // The process' id; for a container's main process the same as the container's.
-                id: id.clone(),
+                id: if exec_id.is_empty() { id.clone() } else { exec_id },
                 container_id: id,
                 pid,
                 exit_status: exit.code,
@@ -155,8 +212,14 @@ fn envelope(event: Event, namespace: &str) -> Envelope {
             };
             named("/tasks/exit", &event)
         }
-        Event::Delete { id, pid, exit } => {
+        Event::Delete {
+            id,
+            exec_id,
+            pid,
+            exit,
+        } => {
             let event = TaskDelete {
+                id: exec_id,
                 container_id: id,
                 pid,
                 exit_status: exit.code,
@@ -240,6 +303,7 @@ mod tests {
         let made = envelope(
             Event::Exit {
                 id: "a".into(),
+                exec_id: String::new(),
                 pid: 5,
                 exit,
             },

@@ -52,9 +52,6 @@ pub(crate) struct Grant {
 /// A [`SpecError`] for what the runtime cannot provide.
 pub(crate) fn from_spec(spec: &Spec) -> Result<Grant, SpecError> {
     let process = spec.process.as_ref().ok_or(SpecError::NoArgs)?;
-    if process.terminal {
-        return Err(SpecError::Terminal);
-    }
     let args = process.args.clone().unwrap_or_default();
     if args.first().is_none_or(String::is_empty) {
         return Err(SpecError::NoArgs);
@@ -152,7 +149,6 @@ mod tests {
         let message = |json: &str| grant(json).unwrap_err().to_string();
         let small = r#"{"process": {"args": ["a"]}, "linux": {"resources": {"memory": {"limit": 4194304}}}}"#;
         assert!(message(small).contains("raise"), "{}", message(small));
-        assert!(message(r#"{"process": {"args": ["a"], "terminal": true}}"#).contains("without -t"));
         assert!(message("{}").contains("entrypoint"));
         assert!(message(r#"{"process": {"args": []}}"#).contains("entrypoint"));
         assert!(message(r#"{"process": {"args": [""]}}"#).contains("entrypoint"));

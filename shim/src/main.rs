@@ -18,6 +18,7 @@
 mod bootstrap;
 mod cgroup;
 mod cleanup;
+mod console;
 mod create;
 mod daemon;
 mod error;
@@ -31,6 +32,7 @@ mod logger;
 mod mounts;
 mod network;
 mod pod;
+mod process;
 mod record;
 mod serve;
 mod service;

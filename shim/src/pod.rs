@@ -12,7 +12,7 @@ use crate::create::{self, Context, Request};
 use crate::error::TaskError;
 use crate::events::Event;
 use crate::exit::Exit;
-use crate::task::Task;
+use crate::task::{Exec, Task};
 
 /// How long the daemon stays after its last task for containerd's own Shutdown, which comes right after Delete.
 const LINGER: Duration = Duration::from_secs(2);
@@ -89,7 +89,7 @@ impl Pod {
         mounts: Vec<Mount>,
         sender: oneshot::Sender<Result<u32, TaskError>>,
     ) {
-        let id = request.id.clone();
+        let (id, io) = (request.id.clone(), request.io.clone());
         let mut taken = Reservation {
             pod: &self,
             id: Some(&id),
@@ -119,7 +119,7 @@ impl Pod {
             id,
             bundle: task.bundle.display().to_string(),
             rootfs: mounts,
-            io: task.io.clone(),
+            io,
             pid,
         });
         let _ = sender.send(Ok(pid));
@@ -137,13 +137,24 @@ impl Pod {
         }
     }
 
-    /// Starts a task, whether or not the caller stays for the answer.
+    /// Adds a process to a task, whether or not the caller stays for the answer.
     ///
     /// # Errors
     /// A [`TaskError`].
-    pub(crate) async fn start(&self, id: &str) -> Result<u32, TaskError> {
+    pub(crate) async fn exec(&self, id: &str, exec: Exec) -> Result<(), TaskError> {
         let task = self.task(id)?;
-        let started = tokio::spawn(async move { task.start().await });
+        let added = tokio::spawn(async move { task.exec(exec).await });
+        added.await.map_err(|_| TaskError::Panic(id.to_owned()))?
+    }
+
+    /// Starts a process of a task, whether or not the caller stays for the answer.
+    ///
+    /// # Errors
+    /// A [`TaskError`].
+    pub(crate) async fn start(&self, id: &str, exec_id: &str) -> Result<u32, TaskError> {
+        let task = self.task(id)?;
+        let exec_id = exec_id.to_owned();
+        let started = tokio::spawn(async move { task.start(&exec_id).await });
         started.await.map_err(|_| TaskError::Panic(id.to_owned()))?
     }
 
@@ -254,13 +265,17 @@ mod tests {
         );
         let again = pod.create(request(bundle.path()), Vec::new()).await;
         assert!(matches!(again, Err(TaskError::Exists(_))));
-        pod.start("s1").await.unwrap();
+        pod.start("s1", "").await.unwrap();
         let task = pod.task("s1").unwrap();
-        task.kill(28).await.unwrap();
-        assert_eq!(task.status().await.exit, None, "SIGWINCH ends nothing");
-        task.kill(15).await.unwrap();
-        assert_eq!(task.wait().await.code, 143);
-        assert!(matches!(task.kill(9).await, Err(TaskError::State(_))));
+        task.kill("", 28, false).await.unwrap();
+        assert_eq!(
+            task.process("").unwrap().status().await.exit,
+            None,
+            "SIGWINCH ends nothing"
+        );
+        task.kill("", 15, false).await.unwrap();
+        assert_eq!(task.process("").unwrap().exit().wait().await.code, 143);
+        assert!(matches!(task.kill("", 9, true).await, Err(TaskError::State(_))));
         let saved = Record::load(bundle.path()).unwrap().unwrap();
         assert_eq!(saved.exit.unwrap().code, 143);
         assert_eq!(pod.delete("s1").await.unwrap().1.code, 143);

@@ -29,6 +29,9 @@ pub(crate) struct Record {
     /// Cgroup directories that are ours to remove.
     #[serde(default)]
     pub cgroups: Vec<PathBuf>,
+    /// The VMMs of processes that exec has added.
+    #[serde(default)]
+    pub execs: Vec<Process>,
     /// The pod's network namespace.
     #[serde(default)]
     pub netns: Option<PathBuf>,
@@ -121,6 +124,7 @@ mod tests {
             process: Some(Process { pid: 9, started: 77 }),
             rootfs: Some("/b/rootfs".into()),
             cgroups: vec!["/sys/fs/cgroup/memory/x".into()],
+            execs: vec![Process { pid: 10, started: 78 }],
             netns: None,
             exit: Some(Exit::now(42)),
         };

@@ -24,9 +24,10 @@ use crate::create::Request;
 use crate::error::TaskError;
 use crate::mounts::Mount;
 use crate::pod::Pod;
+use crate::process::Process;
 use crate::state::Phase;
 use crate::stdio::Names;
-use crate::task::Task;
+use crate::task::Exec;
 use crate::time::timestamp;
 
 /// The service's names, oldest first.
@@ -48,17 +49,9 @@ struct Calls {
 }
 
 impl Calls {
-    /// The task that a call is for. Only its main process exists.
-    fn task(&self, id: &str, exec_id: &str) -> Result<Arc<Task>> {
-        let task = self.pod.task(id)?;
-        if !exec_id.is_empty() {
-            return Err(TaskError::NoProcess {
-                id: id.to_owned(),
-                exec_id: exec_id.to_owned(),
-            }
-            .into());
-        }
-        Ok(task)
+    /// The process that a call is for: a task's main one, or one that exec has added.
+    fn process(&self, id: &str, exec_id: &str) -> Result<Arc<Process>> {
+        Ok(self.pod.task(id)?.process(exec_id)?)
     }
 }
 
@@ -69,21 +62,25 @@ fn unsupported<T>(what: &'static str) -> Result<T> {
 #[async_trait]
 impl TaskService for Calls {
     async fn state(&self, _: &TtrpcContext, req: StateRequest) -> Result<StateResponse> {
-        let task = self.task(&req.id, &req.exec_id)?;
-        let status = task.status().await;
+        let task = self.pod.task(&req.id)?;
+        let process = task.process(&req.exec_id)?;
+        let status = process.status().await;
         let phase = match status.phase {
             Phase::Created => Status::CREATED,
             Phase::Running => Status::RUNNING,
+            Phase::Paused => Status::PAUSED,
             Phase::Stopped | Phase::Deleted => Status::STOPPED,
         };
         Ok(StateResponse {
             id: req.id,
+            exec_id: req.exec_id,
             bundle: task.bundle.display().to_string(),
             pid: status.pid,
             status: phase.into(),
-            stdin: task.io.stdin.clone(),
-            stdout: task.io.stdout.clone(),
-            stderr: task.io.stderr.clone(),
+            stdin: process.io.stdin.clone(),
+            stdout: process.io.stdout.clone(),
+            stderr: process.io.stderr.clone(),
+            terminal: process.terminal,
             exit_status: status.exit.map_or(0, |exit| exit.code),
             exited_at: status.exit.map(|exit| timestamp(exit.at)).into(),
             ..Default::default()
@@ -118,8 +115,7 @@ impl TaskService for Calls {
     }
 
     async fn start(&self, _: &TtrpcContext, req: StartRequest) -> Result<StartResponse> {
-        self.task(&req.id, &req.exec_id)?;
-        let pid = self.pod.start(&req.id).await?;
+        let pid = self.pod.start(&req.id, &req.exec_id).await?;
         Ok(StartResponse {
             pid,
             ..Default::default()
@@ -127,8 +123,10 @@ impl TaskService for Calls {
     }
 
     async fn delete(&self, _: &TtrpcContext, req: DeleteRequest) -> Result<DeleteResponse> {
-        self.task(&req.id, &req.exec_id)?;
-        let (pid, exit) = self.pod.delete(&req.id).await?;
+        let (pid, exit) = match req.exec_id.as_str() {
+            "" => self.pod.delete(&req.id).await?,
+            exec_id => self.pod.task(&req.id)?.delete_exec(exec_id).await?,
+        };
         Ok(DeleteResponse {
             pid,
             exit_status: exit.code,
@@ -141,33 +139,33 @@ impl TaskService for Calls {
         // The process is told of even after its end: a containerd that starts anew takes a task without processes for
         // one that was never created, and its exit code would be lost (containerd `core/runtime/v2/shim_load.go`,
         // "cleaning leaked shim process").
-        let pid = self.task(&req.id, "")?.status().await.pid;
-        let process = ProcessInfo {
+        let processes = self.pod.task(&req.id)?.pids().await;
+        let processes = processes.into_iter().map(|(pid, _)| ProcessInfo {
             pid,
             ..Default::default()
-        };
+        });
         Ok(PidsResponse {
-            processes: vec![process],
+            processes: processes.collect(),
             ..Default::default()
         })
     }
 
     async fn kill(&self, _: &TtrpcContext, req: KillRequest) -> Result<Empty> {
-        // `all` makes no difference: a task has one process.
-        self.task(&req.id, &req.exec_id)?.kill(req.signal).await?;
+        let task = self.pod.task(&req.id)?;
+        task.kill(&req.exec_id, req.signal, req.all).await?;
         Ok(Empty::default())
     }
 
     async fn close_io(&self, _: &TtrpcContext, req: CloseIORequest) -> Result<Empty> {
-        let task = self.task(&req.id, &req.exec_id)?;
+        let process = self.process(&req.id, &req.exec_id)?;
         if req.stdin {
-            task.close_stdin().await;
+            process.close_stdin().await;
         }
         Ok(Empty::default())
     }
 
     async fn wait(&self, _: &TtrpcContext, req: WaitRequest) -> Result<WaitResponse> {
-        let exit = self.task(&req.id, &req.exec_id)?.wait().await;
+        let exit = self.process(&req.id, &req.exec_id)?.exit().wait().await;
         Ok(WaitResponse {
             exit_status: exit.code,
             exited_at: MessageField::some(timestamp(exit.at)),
@@ -176,7 +174,7 @@ impl TaskService for Calls {
     }
 
     async fn stats(&self, _: &TtrpcContext, req: StatsRequest) -> Result<StatsResponse> {
-        let task = self.task(&req.id, "")?;
+        let task = self.pod.task(&req.id)?;
         let is_v2 = || matches!(Hierarchies::detect(), Hierarchies::V2(_));
         let metrics = match &task.cgroup {
             Some(cgroup) => stats::metrics(Some(cgroup), cgroup.is_v2()),
@@ -190,7 +188,7 @@ impl TaskService for Calls {
 
     async fn connect(&self, _: &TtrpcContext, req: ConnectRequest) -> Result<ConnectResponse> {
         let task_pid = match self.pod.task(&req.id) {
-            Ok(task) => task.status().await.pid,
+            Ok(task) => task.process("")?.status().await.pid,
             // containerd connects before it creates the task, too.
             Err(_) => std::process::id(),
         };
@@ -207,24 +205,43 @@ impl TaskService for Calls {
         Ok(Empty::default())
     }
 
-    async fn pause(&self, _: &TtrpcContext, _: PauseRequest) -> Result<Empty> {
-        unsupported("pause")
+    async fn pause(&self, _: &TtrpcContext, req: PauseRequest) -> Result<Empty> {
+        self.pod.task(&req.id)?.pause().await?;
+        Ok(Empty::default())
     }
 
-    async fn resume(&self, _: &TtrpcContext, _: ResumeRequest) -> Result<Empty> {
-        unsupported("resume")
+    async fn resume(&self, _: &TtrpcContext, req: ResumeRequest) -> Result<Empty> {
+        self.pod.task(&req.id)?.resume().await?;
+        Ok(Empty::default())
     }
 
     async fn checkpoint(&self, _: &TtrpcContext, _: CheckpointTaskRequest) -> Result<Empty> {
         unsupported("checkpoint (a micro-VM's state cannot be moved to another process)")
     }
 
-    async fn exec(&self, _: &TtrpcContext, _: ExecProcessRequest) -> Result<Empty> {
-        unsupported("exec (there is no shell or other program beside the Wasm program)")
+    async fn exec(&self, _: &TtrpcContext, req: ExecProcessRequest) -> Result<Empty> {
+        // The value is JSON whatever its type is called (containerd `typeurl`).
+        let spec = req.spec.as_ref().map(|any| any.value.as_slice());
+        let process = serde_json::from_slice(spec.unwrap_or_default())
+            .map_err(|e| TaskError::ExecSpec(e.to_string()))?;
+        let exec = Exec {
+            exec_id: req.exec_id,
+            process,
+            io: Names {
+                stdin: req.stdin,
+                stdout: req.stdout,
+                stderr: req.stderr,
+            },
+            terminal: req.terminal,
+        };
+        self.pod.exec(&req.id, exec).await?;
+        Ok(Empty::default())
     }
 
-    async fn resize_pty(&self, _: &TtrpcContext, _: ResizePtyRequest) -> Result<Empty> {
-        unsupported("resizing a terminal")
+    async fn resize_pty(&self, _: &TtrpcContext, req: ResizePtyRequest) -> Result<Empty> {
+        let process = self.process(&req.id, &req.exec_id)?;
+        process.resize(req.width, req.height).await?;
+        Ok(Empty::default())
     }
 
     async fn update(&self, _: &TtrpcContext, _: UpdateTaskRequest) -> Result<Empty> {

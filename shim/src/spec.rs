@@ -47,11 +47,6 @@ pub(crate) enum SpecError {
          raise the container's memory limit (linux.resources.memory.limit)"
     )]
     MemoryTooSmall { limit: u64, min: u64 },
-    #[error(
-        "config.json: process.terminal is set, and terminals are not supported by this version; \
-         run the container without -t / tty"
-    )]
-    Terminal,
 }
 
 /// `config.json`.
@@ -75,6 +70,15 @@ pub(crate) struct Process {
     pub cwd: String,
     pub user: User,
     pub oom_score_adj: Option<i32>,
+    pub console_size: Option<ConsoleSize>,
+}
+
+/// `process.consoleSize`, in characters.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(default)]
+pub(crate) struct ConsoleSize {
+    pub width: u32,
+    pub height: u32,
 }
 
 /// `process.user`.

@@ -2,6 +2,9 @@
 //!
 //! ```text
 //! Created ──start──> Running ──stop──> Stopped ──delete──> Deleted
+//!                    │  ^ pause, resume
+//!                    v  │
+//!                   Paused ──stop──> Stopped
 //!    └───────────────stop (killed before its start)──┘ ^
 //!    └──────────────────────delete─────────────────────┘ (straight to Deleted)
 //! ```
@@ -16,18 +19,26 @@ use crate::exit::{Exit, ExitCell};
 pub(crate) enum Phase {
     Created,
     Running,
+    Paused,
     Stopped,
     Deleted,
 }
 
 impl Phase {
-    const fn name(self) -> &'static str {
+    /// As it stands in messages.
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Phase::Created => "created",
             Phase::Running => "running",
+            Phase::Paused => "paused",
             Phase::Stopped => "stopped",
             Phase::Deleted => "deleted",
         }
+    }
+
+    /// Whether a process runs or stands still.
+    pub(crate) const fn has_process(self) -> bool {
+        matches!(self, Phase::Running | Phase::Paused)
     }
 }
 
@@ -36,6 +47,10 @@ impl Phase {
 pub(crate) enum StateError {
     #[error("cannot start a task that is {}", .0.name())]
     Start(Phase),
+    #[error("cannot pause a task that is {}", .0.name())]
+    Pause(Phase),
+    #[error("cannot resume a task that is {}", .0.name())]
+    Resume(Phase),
     /// The words are those of runc, which callers look for (containerd `process/utils.go`, `checkKillError`).
     #[error("process already finished")]
     Finished,
@@ -109,10 +124,52 @@ impl Machine {
         Ok(())
     }
 
+    /// Whether [`Machine::pause`] would do.
+    ///
+    /// # Errors
+    /// [`StateError::Pause`] in every phase but [`Phase::Running`].
+    pub(crate) fn may_pause(&self) -> Result<(), StateError> {
+        match self.phase {
+            Phase::Running => Ok(()),
+            phase => Err(StateError::Pause(phase)),
+        }
+    }
+
+    /// The process stands still.
+    ///
+    /// # Errors
+    /// See [`Machine::may_pause`].
+    pub(crate) fn pause(&mut self) -> Result<(), StateError> {
+        self.may_pause()?;
+        self.phase = Phase::Paused;
+        Ok(())
+    }
+
+    /// Whether [`Machine::resume`] would do.
+    ///
+    /// # Errors
+    /// [`StateError::Resume`] in every phase but [`Phase::Paused`].
+    pub(crate) fn may_resume(&self) -> Result<(), StateError> {
+        match self.phase {
+            Phase::Paused => Ok(()),
+            phase => Err(StateError::Resume(phase)),
+        }
+    }
+
+    /// The process goes on.
+    ///
+    /// # Errors
+    /// See [`Machine::may_resume`].
+    pub(crate) fn resume(&mut self) -> Result<(), StateError> {
+        self.may_resume()?;
+        self.phase = Phase::Running;
+        Ok(())
+    }
+
     /// The task has ended. Answers whether this was news; only then is there an event to send.
     pub(crate) fn stop(&mut self, exit: Exit) -> bool {
         let first = self.exit.set(exit);
-        if matches!(self.phase, Phase::Created | Phase::Running) {
+        if matches!(self.phase, Phase::Created | Phase::Running | Phase::Paused) {
             self.phase = Phase::Stopped;
         }
         first
@@ -125,7 +182,7 @@ impl Machine {
     pub(crate) fn signal_target(&self) -> Result<Target, StateError> {
         match self.phase {
             Phase::Created => Ok(Target::Task),
-            Phase::Running => Ok(Target::Process(self.pid)),
+            Phase::Running | Phase::Paused => Ok(Target::Process(self.pid)),
             Phase::Stopped | Phase::Deleted => Err(StateError::Finished),
         }
     }
@@ -136,7 +193,7 @@ impl Machine {
     /// [`StateError::DeleteRunning`] while the process runs.
     pub(crate) fn may_delete(&self) -> Result<(), StateError> {
         match self.phase {
-            Phase::Running if self.exit.get().is_none() => Err(StateError::DeleteRunning),
+            Phase::Running | Phase::Paused if self.exit.get().is_none() => Err(StateError::DeleteRunning),
             _ => Ok(()),
         }
     }
@@ -212,6 +269,22 @@ mod tests {
         let mut m = Machine::new(7);
         assert_eq!(m.delete().unwrap().code, 137);
         assert_eq!(m.exit().get().unwrap().code, 137, "waiters are released");
+    }
+
+    #[test]
+    fn pauses() {
+        let mut m = Machine::new(7);
+        assert_eq!(m.pause(), Err(StateError::Pause(Phase::Created)));
+        m.start(100).unwrap();
+        assert_eq!(m.resume(), Err(StateError::Resume(Phase::Running)));
+        m.pause().unwrap();
+        assert_eq!(m.may_pause(), Err(StateError::Pause(Phase::Paused)));
+        assert_eq!(m.signal_target(), Ok(Target::Process(100)));
+        assert_eq!(m.may_delete(), Err(StateError::DeleteRunning));
+        m.resume().unwrap();
+        m.pause().unwrap();
+        assert!(m.stop(Exit::now(137)), "killed while it stood still");
+        assert_eq!(m.phase(), Phase::Stopped);
     }
 
     #[test]

@@ -7,6 +7,8 @@ use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::console::Console;
+
 /// A stream that cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StdioError {
@@ -16,6 +18,8 @@ pub(crate) enum StdioError {
         path: PathBuf,
         source: io::Error,
     },
+    #[error("making a terminal: {0}")]
+    Terminal(#[source] io::Error),
     #[error(
         "{stream} {uri:?}: the scheme {scheme:?} is not supported; a FIFO's path, fifo:// and file:// are (ctr's \
          --log-uri binary:// is not)"
@@ -44,13 +48,26 @@ pub(crate) struct Stdio {
     /// A writing end of the stdin FIFO if no client had opened it. It is held until CloseIO, so that the program
     /// waits for input instead of seeing its end.
     pub stdin_keeper: Option<File>,
+    /// The host's end, if the three streams are a terminal.
+    pub console: Option<Console>,
 }
 
-/// Opens the streams.
+/// Opens the streams, or makes a terminal of all three.
 ///
 /// # Errors
 /// A [`StdioError`] that names the stream and the path.
-pub(crate) fn open(names: &Names) -> Result<Stdio, StdioError> {
+pub(crate) fn open(names: &Names, terminal: bool) -> Result<Stdio, StdioError> {
+    if terminal {
+        let (console, end) = Console::open(names)?;
+        let copy = || end.try_clone().map_err(StdioError::Terminal);
+        return Ok(Stdio {
+            stdin: copy()?,
+            stdout: copy()?,
+            stderr: end,
+            stdin_keeper: None,
+            console: Some(console),
+        });
+    }
     let (stdin, stdin_keeper) = open_input(&names.stdin)?;
     let stdout = open_output("stdout", &names.stdout)?;
     // One target for both streams is opened once, so that their lines do not overwrite each other.
@@ -66,6 +83,7 @@ pub(crate) fn open(names: &Names) -> Result<Stdio, StdioError> {
         stdout,
         stderr,
         stdin_keeper,
+        console: None,
     })
 }
 
@@ -200,7 +218,7 @@ mod tests {
             stdout: fifo(dir.path(), "out"),
             stderr: String::new(),
         };
-        let mut stdio = open(&names).unwrap();
+        let mut stdio = open(&names, false).unwrap();
         stdio.stdout.write_all(b"early").unwrap();
         let mut reader = OpenOptions::new().read(true).open(&names.stdout).unwrap();
         drop(stdio.stdout);
@@ -229,7 +247,7 @@ mod tests {
             let mut end = OpenOptions::new().write(true).open(path).unwrap();
             end.write_all(b"piped").unwrap();
         });
-        let mut stdio = open(&names).unwrap();
+        let mut stdio = open(&names, false).unwrap();
         assert!(stdio.stdin_keeper.is_none());
         let mut text = String::new();
         stdio.stdin.read_to_string(&mut text).unwrap();
@@ -248,7 +266,7 @@ mod tests {
             stderr: uri,
         };
         for word in ["a", "b"] {
-            let mut stdio = open(&names).unwrap();
+            let mut stdio = open(&names, false).unwrap();
             stdio.stdout.write_all(word.as_bytes()).unwrap();
             stdio.stderr.write_all(b"!").unwrap();
         }
@@ -257,6 +275,6 @@ mod tests {
             stdout: "binary:///logger?x".into(),
             ..Names::default()
         };
-        assert!(open(&names).unwrap_err().to_string().contains("binary"));
+        assert!(open(&names, false).unwrap_err().to_string().contains("binary"));
     }
 }

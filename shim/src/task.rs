@@ -1,189 +1,259 @@
-//! One task: a pod's sandbox, which is bookkeeping alone, or a container, which is a program in a VM.
+//! One task: a pod's sandbox, which is bookkeeping alone, or a container with its processes, each a program in a VM.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex as StdMutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use mote_config::Reason;
 use tokio::sync::Mutex;
 
 use crate::cgroup::{self, Cgroup};
+use crate::create::{self, Container};
 use crate::error::TaskError;
 use crate::events::{Event, Publisher};
 use crate::exit::{self, Exit, ExitCell};
-use crate::grant::Grant;
 use crate::mounts;
-use crate::record::{Process, Record};
-use crate::state::{Machine, Phase, Target, fatal_code};
-use crate::stdio::{Names, Stdio};
+use crate::process::{Inner, Process, Ready};
+use crate::record::{self, Record};
+use crate::spec;
+use crate::state::Phase;
+use crate::stdio::Names;
 use crate::termination;
-use crate::vm::{Killer, Node, Program, Vmm};
+use crate::vm::Vmm;
+
+/// How long the end of a process waits for a client to take what the program wrote to its terminal.
+const DRAIN: Duration = Duration::from_secs(2);
 
 /// A task that containerd knows.
 pub(crate) struct Task {
     pub id: String,
     pub bundle: PathBuf,
-    pub io: Names,
     pub cgroup: Option<Cgroup>,
+    main: Arc<Process>,
+    /// By their exec ids; `None` for one that is being made.
+    execs: StdMutex<BTreeMap<String, Option<Arc<Process>>>>,
+    /// What exec starts from; `None` for a sandbox.
+    container: Option<Container>,
     termination_log: Option<PathBuf>,
-    exit: ExitCell,
     events: Publisher,
-    /// Calls for one task follow each other; waiting for its end needs no turn.
-    inner: Mutex<Inner>,
+    record: Mutex<Record>,
 }
 
-struct Inner {
-    machine: Machine,
-    record: Record,
-    /// What a start takes; `None` for a sandbox.
-    ready: Option<Ready>,
-    killer: Option<Killer>,
-    /// See [`Stdio::stdin_keeper`].
-    stdin_keeper: Option<std::fs::File>,
-}
-
-/// A compiled program with all that it is granted.
-pub(crate) struct Ready {
-    pub node: Arc<Node>,
-    pub program: Program,
-    pub grant: Grant,
-    /// The root file system with its volumes.
-    pub rootfs: PathBuf,
-    pub stdio: Stdio,
-}
-
-/// What State answers.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Status {
-    pub phase: Phase,
-    pub pid: u32,
-    pub exit: Option<Exit>,
+/// What exec asks for.
+pub(crate) struct Exec {
+    pub exec_id: String,
+    pub process: spec::Process,
+    pub io: Names,
+    pub terminal: bool,
 }
 
 impl Task {
-    /// A created task. `ready` is `None` for a sandbox. Until a process of its own runs, the shim stands for it.
+    /// A created task. `made` is `None` for a sandbox.
     pub(crate) fn new(
         record: Record,
         bundle: PathBuf,
         io: Names,
-        cgroup: Option<Cgroup>,
-        ready: Option<Ready>,
+        terminal: bool,
+        made: Option<(Ready, Container)>,
         events: Publisher,
     ) -> Task {
-        let machine = Machine::new(std::process::id());
+        let (ready, container) = made.unzip();
         Task {
             id: record.id.clone(),
             bundle,
-            io,
-            cgroup,
+            cgroup: container.as_ref().and_then(|c| c.cgroup.clone()),
             termination_log: ready.as_ref().and_then(|r| r.grant.termination_log.clone()),
-            exit: machine.exit().clone(),
+            main: Process::new(record.id.clone(), io, terminal, ready),
+            execs: StdMutex::default(),
+            container,
             events,
-            inner: Mutex::new(Inner {
-                machine,
-                record,
-                ready,
-                killer: None,
-                stdin_keeper: None,
+            record: Mutex::new(record),
+        }
+    }
+
+    /// The main process (with an empty id), or one that exec has added.
+    ///
+    /// # Errors
+    /// [`TaskError::NoProcess`], [`TaskError::Creating`].
+    pub(crate) fn process(&self, exec_id: &str) -> Result<Arc<Process>, TaskError> {
+        if exec_id.is_empty() {
+            return Ok(Arc::clone(&self.main));
+        }
+        match self.execs().get(exec_id) {
+            Some(Some(process)) => Ok(Arc::clone(process)),
+            Some(None) => Err(TaskError::Creating(exec_id.to_owned())),
+            None => Err(TaskError::NoProcess {
+                id: self.id.clone(),
+                exec_id: exec_id.to_owned(),
             }),
         }
     }
 
-    /// Where the task stands.
-    pub(crate) async fn status(&self) -> Status {
-        let inner = self.inner.lock().await;
-        Status {
-            phase: inner.machine.phase(),
-            pid: inner.machine.pid(),
-            exit: self.exit.get(),
+    fn execs(&self) -> MutexGuard<'_, BTreeMap<String, Option<Arc<Process>>>> {
+        // No code that holds the lock can leave the map half changed.
+        self.execs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Process ids: the main one's, even after its end, then those of the execs that run, with their ids.
+    pub(crate) async fn pids(&self) -> Vec<(u32, String)> {
+        let mut all = vec![(self.main.status().await.pid, String::new())];
+        for (exec_id, process) in self.added() {
+            let status = process.status().await;
+            if status.phase.has_process() {
+                all.push((status.pid, exec_id));
+            }
         }
+        all
     }
 
-    /// Waits for the end.
-    pub(crate) async fn wait(&self) -> Exit {
-        self.exit.wait().await
+    fn added(&self) -> Vec<(String, Arc<Process>)> {
+        let made = |(id, process): (&String, &Option<Arc<Process>>)| Some((id.clone(), process.clone()?));
+        self.execs().iter().filter_map(made).collect()
     }
 
-    /// Starts the program; answers its process id.
+    /// Adds a process: compiles its program, so that what is no Wasm file is refused here.
     ///
     /// # Errors
-    /// [`TaskError::State`] for a task that was started before, [`TaskError::Vm`] if the VMM cannot be started.
-    pub(crate) async fn start(self: &Arc<Task>) -> Result<u32, TaskError> {
-        let mut inner = self.inner.lock().await;
-        inner.machine.may_start()?;
-        let Some(ready) = inner.ready.take() else {
-            // A sandbox: the shim's own process stands for it, because containerd wants one.
-            let pid = std::process::id();
-            inner.machine.start(pid)?;
-            self.save(&mut inner)?;
-            self.events.publish(Event::Start {
+    /// [`TaskError::NotRunning`] unless the container runs, [`TaskError::Exists`], and those of a create.
+    pub(crate) async fn exec(self: &Arc<Task>, asked: Exec) -> Result<(), TaskError> {
+        let phase = self.main.status().await.phase;
+        let Some(container) = self.container.as_ref().filter(|_| phase == Phase::Running) else {
+            return Err(TaskError::NotRunning {
                 id: self.id.clone(),
-                pid,
+                phase,
             });
-            return Ok(pid);
         };
-        let (id, directories) = (self.id.clone(), inner.record.cgroups.clone());
-        let launched = tokio::task::spawn_blocking(move || {
-            let vmm = ready.node.launch(
-                &id,
-                &ready.program,
-                &ready.grant,
-                &ready.rootfs,
-                &ready.stdio,
-                &directories,
-            );
-            vmm.map(|vmm| (vmm, ready.stdio.stdin_keeper))
-        });
-        let (vmm, stdin_keeper) = launched.await.map_err(|_| TaskError::Panic(self.id.clone()))??;
-        let pid = vmm.pid();
-        inner.machine.start(pid)?;
-        inner.killer = Some(vmm.killer());
-        inner.stdin_keeper = stdin_keeper;
-        inner.record.process = Process::of(pid).ok();
-        if let Err(error) = self.save(&mut inner) {
-            // Without a record nobody would find the process after this one; better no container than a stray one.
-            let _ = vmm.killer().signal(libc::SIGKILL);
-            log::error!("{error}");
+        let exec_id = asked.exec_id.clone();
+        {
+            let mut execs = self.execs();
+            if execs.contains_key(&exec_id) {
+                return Err(TaskError::Exists(exec_id));
+            }
+            execs.insert(exec_id.clone(), None);
         }
-        self.events.publish(Event::Start {
+        let mut taken = Taken {
+            task: self,
+            exec_id: Some(&exec_id),
+        };
+        let (io, terminal) = (asked.io.clone(), asked.terminal);
+        let ready = create::exec(container, asked).await?;
+        let name = format!("{}/{exec_id}", self.id);
+        let process = Process::new(name, io, terminal, Some(ready));
+        taken.exec_id = None;
+        drop(taken);
+        self.execs().insert(exec_id.clone(), Some(process));
+        self.events.publish(Event::ExecAdded {
             id: self.id.clone(),
-            pid,
+            exec_id,
+        });
+        Ok(())
+    }
+
+    /// Starts a process; answers its process id.
+    ///
+    /// # Errors
+    /// [`TaskError::State`] for one that was started before, [`TaskError::Vm`] if the VMM cannot be started.
+    pub(crate) async fn start(self: &Arc<Task>, exec_id: &str) -> Result<u32, TaskError> {
+        let process = self.process(exec_id)?;
+        let mut inner = process.turn().await;
+        let vmm = process.start(&mut inner).await?;
+        let pid = inner.machine.pid();
+        if let Some(vmm) = &vmm {
+            let saved = self.record_start(exec_id, pid).await;
+            if let Err(error) = saved {
+                // Without a record nobody would find the process after this one; better none than a stray one.
+                let _ = vmm.killer().signal(libc::SIGKILL);
+                log::error!("{error}");
+            }
+        } else {
+            self.save(|record| record.phase = Phase::Running).await?;
+        }
+        let id = self.id.clone();
+        self.events.publish(match exec_id {
+            "" => Event::Start { id, pid },
+            exec_id => Event::ExecStarted {
+                id,
+                exec_id: exec_id.to_owned(),
+                pid,
+            },
         });
         drop(inner);
-        self.watch(vmm);
+        if let Some(vmm) = vmm {
+            self.watch(process, exec_id.to_owned(), vmm);
+        }
         Ok(pid)
     }
 
-    /// Sends a signal. On a sandbox, and before the start, it has the effect that it would have on a process.
+    /// Sends a signal to a process; with `all` to those that exec has added as well.
     ///
     /// # Errors
-    /// [`TaskError::State`] for a task that has ended.
-    pub(crate) async fn kill(&self, signal: u32) -> Result<(), TaskError> {
-        let number = i32::try_from(signal)
-            .ok()
-            .filter(|n| *n <= 64)
-            .ok_or(TaskError::Signal(signal))?;
-        let mut inner = self.inner.lock().await;
-        let target = inner.machine.signal_target()?;
-        if let (Target::Process(pid), Some(killer)) = (target, &inner.killer) {
-            return match killer.signal(number) {
-                // It ends this moment, and its status is on the way.
-                Err(e) if e.raw_os_error() == Some(libc::ESRCH) => Ok(()),
-                Err(source) => Err(TaskError::Kill { signal, pid, source }),
-                Ok(()) => Ok(()),
-            };
+    /// [`TaskError::State`] for a process that has ended.
+    pub(crate) async fn kill(&self, exec_id: &str, signal: u32, all: bool) -> Result<(), TaskError> {
+        let process = self.process(exec_id)?;
+        {
+            let mut inner = process.turn().await;
+            if let Some(exit) = process.kill(&inner, signal)? {
+                self.ended(&process, &mut inner, exec_id, exit, false).await;
+            }
         }
-        if let Some(code) = fatal_code(signal) {
-            self.ended(&mut inner, Exit::now(code), false);
+        if all && exec_id.is_empty() {
+            for (exec_id, process) in self.added() {
+                let mut inner = process.turn().await;
+                if let Ok(Some(exit)) = process.kill(&inner, signal) {
+                    self.ended(&process, &mut inner, &exec_id, exit, false).await;
+                }
+            }
+        }
+        if i32::try_from(signal) == Ok(libc::SIGKILL) {
+            // In a frozen cgroup of version 1 not even this signal arrives. (Documentation/admin-guide/cgroup-v1)
+            self.thaw().await;
         }
         Ok(())
     }
 
-    /// Lets the program see the end of its input once the client has closed it too.
-    pub(crate) async fn close_stdin(&self) {
-        let mut inner = self.inner.lock().await;
-        inner.stdin_keeper = None;
-        if let Some(ready) = &mut inner.ready {
-            ready.stdio.stdin_keeper = None;
+    /// Stops all vCPUs and threads of the container's VMs until [`Task::resume`].
+    ///
+    /// # Errors
+    /// [`TaskError::NotRunning`], [`TaskError::NoCgroup`], [`TaskError::Cgroup`].
+    pub(crate) async fn pause(&self) -> Result<(), TaskError> {
+        let mut inner = self.main.turn().await;
+        inner.machine.may_pause()?;
+        self.freeze(true).await?;
+        inner.machine.pause()?;
+        self.save(|record| record.phase = Phase::Paused).await?;
+        self.events.publish(Event::Paused { id: self.id.clone() });
+        Ok(())
+    }
+
+    /// Lets a paused container go on.
+    ///
+    /// # Errors
+    /// As for [`Task::pause`].
+    pub(crate) async fn resume(&self) -> Result<(), TaskError> {
+        let mut inner = self.main.turn().await;
+        inner.machine.may_resume()?;
+        self.freeze(false).await?;
+        inner.machine.resume()?;
+        self.save(|record| record.phase = Phase::Running).await?;
+        self.events.publish(Event::Resumed { id: self.id.clone() });
+        Ok(())
+    }
+
+    async fn freeze(&self, frozen: bool) -> Result<(), TaskError> {
+        let Some(cgroup) = self.cgroup.clone() else {
+            return Err(TaskError::NoCgroup(self.id.clone()));
+        };
+        let frozen = tokio::task::spawn_blocking(move || cgroup.freeze(frozen)).await;
+        Ok(frozen.map_err(|_| TaskError::Panic(self.id.clone()))??)
+    }
+
+    async fn thaw(&self) {
+        let phase = self.main.status().await.phase;
+        if phase == Phase::Paused
+            && let Err(error) = self.freeze(false).await
+        {
+            log::warn!("task {}: {error}", self.id);
         }
     }
 
@@ -192,10 +262,11 @@ impl Task {
     /// # Errors
     /// [`TaskError::State`] while it runs.
     pub(crate) async fn delete(&self) -> Result<(u32, Exit), TaskError> {
-        let mut inner = self.inner.lock().await;
+        let mut inner = self.main.turn().await;
         inner.machine.may_delete()?;
-        inner.ready = None;
-        let record = inner.record.clone();
+        inner.discard();
+        self.end_execs().await;
+        let record = self.record.lock().await.clone();
         // What cannot be removed is in the log; the task goes all the same, as `shim delete` will try once more.
         let released = tokio::task::spawn_blocking(move || release(&record)).await;
         let exit = inner.machine.delete()?;
@@ -205,74 +276,151 @@ impl Task {
         let pid = inner.machine.pid();
         self.events.publish(Event::Delete {
             id: self.id.clone(),
+            exec_id: String::new(),
             pid,
             exit,
         });
         Ok((pid, exit))
     }
 
+    /// Forgets a process that exec has added.
+    ///
+    /// # Errors
+    /// [`TaskError::State`] while it runs.
+    pub(crate) async fn delete_exec(&self, exec_id: &str) -> Result<(u32, Exit), TaskError> {
+        let process = self.process(exec_id)?;
+        let mut inner = process.turn().await;
+        inner.machine.may_delete()?;
+        inner.discard();
+        let (exit, pid) = (inner.machine.delete()?, inner.machine.pid());
+        self.execs().remove(exec_id);
+        self.events.publish(Event::Delete {
+            id: self.id.clone(),
+            exec_id: exec_id.to_owned(),
+            pid,
+            exit,
+        });
+        Ok((pid, exit))
+    }
+
+    /// The processes that exec has added end with the main one, as those of a PID namespace do.
+    async fn end_execs(&self) {
+        for (_, process) in self.added() {
+            let inner = process.turn().await;
+            let _ = process.kill(&inner, libc::SIGKILL.unsigned_abs());
+        }
+    }
+
     /// Waits for the VMM in the background. Whatever happens there, the exit status is filled.
-    fn watch(self: &Arc<Task>, vmm: Vmm) {
+    fn watch(self: &Arc<Task>, process: Arc<Process>, exec_id: String, vmm: Vmm) {
         let task = Arc::clone(self);
         let waiting = tokio::spawn(vmm.wait());
-        let filled = Filled(self.exit.clone());
+        let filled = Filled(process.exit().clone());
         tokio::spawn(async move {
             let ended = match waiting.await {
                 Ok(Ok(ended)) => Some(ended),
                 Ok(Err(error)) => {
-                    log::error!("task {}: {error}", task.id);
+                    log::error!("task {}: {error}", process.name);
                     None
                 }
                 Err(_) => {
-                    log::error!("task {}: waiting for its VMM failed", task.id);
+                    log::error!("task {}: waiting for its VMM failed", process.name);
                     None
                 }
             };
             let oom_kills = task.cgroup.as_ref().map_or(0, Cgroup::oom_kills);
             let verdict = Verdict::of(ended, oom_kills);
             if let Some(message) = &verdict.message {
-                log::info!("task {} ended with {}: {message}", task.id, verdict.code);
-                if let Some(path) = &task.termination_log {
+                log::info!("task {} ended with {}: {message}", process.name, verdict.code);
+                if let Some(path) = task.termination_log.as_ref().filter(|_| exec_id.is_empty()) {
                     termination::write(path, message);
                 }
             }
-            let mut inner = task.inner.lock().await;
-            task.ended(&mut inner, Exit::now(verdict.code), verdict.out_of_memory);
+            if let Some(console) = process.console().await {
+                console.drained(DRAIN).await;
+            }
+            let mut inner = process.turn().await;
+            let exit = Exit::now(verdict.code);
+            task.ended(&process, &mut inner, &exec_id, exit, verdict.out_of_memory)
+                .await;
+            drop(inner);
+            if exec_id.is_empty() {
+                task.end_execs().await;
+            }
             drop(filled);
         });
     }
 
-    fn ended(&self, inner: &mut Inner, exit: Exit, out_of_memory: bool) {
+    async fn ended(
+        &self,
+        process: &Process,
+        inner: &mut Inner,
+        exec_id: &str,
+        exit: Exit,
+        out_of_memory: bool,
+    ) {
         let pid = inner.machine.pid();
-        if !inner.machine.stop(exit) {
+        if !inner.stop(exit) {
             return;
         }
-        inner.killer = None;
-        inner.stdin_keeper = None;
-        inner.record.exit = Some(exit);
-        if let Err(error) = self.save(inner) {
-            log::warn!("{error}");
+        let saved = self
+            .save(|record| match exec_id {
+                "" => {
+                    record.phase = Phase::Stopped;
+                    record.exit = Some(exit);
+                }
+                _ => record.execs.retain(|exec| exec.pid != pid),
+            })
+            .await;
+        if let Err(error) = saved {
+            log::warn!("{}: {error}", process.name);
         }
         if out_of_memory {
             self.events.publish(Event::Oom { id: self.id.clone() });
         }
         self.events.publish(Event::Exit {
             id: self.id.clone(),
+            exec_id: exec_id.to_owned(),
             pid,
             exit,
         });
     }
 
-    fn save(&self, inner: &mut Inner) -> Result<(), TaskError> {
-        inner.record.phase = inner.machine.phase();
-        inner
-            .record
-            .save(&self.bundle)
-            .map_err(|source| TaskError::Record {
-                id: self.id.clone(),
-                bundle: self.bundle.clone(),
-                source,
-            })
+    async fn record_start(&self, exec_id: &str, pid: u32) -> Result<(), TaskError> {
+        let process = record::Process::of(pid).ok();
+        self.save(|record| match exec_id {
+            "" => {
+                record.phase = Phase::Running;
+                record.process = process;
+            }
+            _ => record.execs.extend(process),
+        })
+        .await
+    }
+
+    async fn save(&self, change: impl FnOnce(&mut Record)) -> Result<(), TaskError> {
+        let mut record = self.record.lock().await;
+        change(&mut record);
+        record.save(&self.bundle).map_err(|source| TaskError::Record {
+            id: self.id.clone(),
+            bundle: self.bundle.clone(),
+            source,
+        })
+    }
+}
+
+/// An exec id that is taken while its process is made, and free again however that ends.
+struct Taken<'a> {
+    task: &'a Task,
+    /// `None` once the process has its place.
+    exec_id: Option<&'a str>,
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        if let Some(exec_id) = self.exec_id {
+            self.task.execs().remove(exec_id);
+        }
     }
 }
 

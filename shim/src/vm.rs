@@ -57,6 +57,13 @@ pub(crate) struct Node(mote_launch::Node);
 /// A compiled program.
 pub(crate) struct Program(mote_launch::Program);
 
+impl Program {
+    /// Whether it serves HTTP requests and does nothing else.
+    pub(crate) fn serves(&self) -> bool {
+        Kind::from_raw(self.0.header.kind) == Some(Kind::HttpProxy)
+    }
+}
+
 impl Node {
     /// Finds the executables and the cache, and makes sure that there is KVM.
     ///
@@ -126,7 +133,7 @@ impl Node {
         };
         let directories = directories.into_iter().map(|(_, directory)| directory);
         let copy = |file: &std::fs::File| file.try_clone().map_err(VmError::Stdio);
-        let vmm = if Kind::from_raw(program.0.header.kind) == Some(Kind::HttpProxy) {
+        let vmm = if program.serves() {
             Vmm::Server(Server::start(Plan {
                 service: grant.service,
                 config,
@@ -145,6 +152,7 @@ impl Node {
                 .stdout(copy(&stdio.stdout)?)
                 .stderr(copy(&stdio.stderr)?)
                 .new_session(true)
+                .controlling_terminal(stdio.console.is_some())
                 .place(place.clone());
             if config.network.sockets || config.network.name_lookup {
                 launch = launch.broker(grant.network.broker()?);

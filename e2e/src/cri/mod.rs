@@ -83,6 +83,8 @@ methods! {
     start_container = "StartContainer": ContainerId => Empty;
     stop_container = "StopContainer": StopContainerRequest => Empty;
     remove_container = "RemoveContainer": ContainerId => Empty;
+    exec_sync = "ExecSync": ExecSyncRequest => ExecSyncResponse;
+    update_container_resources = "UpdateContainerResources": UpdateContainerResourcesRequest => Empty;
     container_status = "ContainerStatus": ContainerId => ContainerStatusResponse;
     list_containers = "ListContainers": Empty => ListContainersResponse;
 }

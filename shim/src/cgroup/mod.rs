@@ -31,6 +31,8 @@ pub(crate) enum CgroupError {
         value: String,
         source: io::Error,
     },
+    #[error("the freezer of cgroup {0} does not stop its processes")]
+    Freeze(PathBuf),
     #[error("removing cgroup {path}: {source}")]
     Remove { path: PathBuf, source: io::Error },
 }
@@ -169,6 +171,41 @@ impl Cgroup {
             "memory.oom_control"
         };
         stats::Table::read(&dir.join(file)).get("oom_kill")
+    }
+
+    /// Stops all processes, or lets them go on; waits until they stand still.
+    ///
+    /// # Errors
+    /// [`CgroupError::Write`], and [`CgroupError::Freeze`] if they do not within a second or there is no freezer.
+    pub(crate) fn freeze(&self, frozen: bool) -> Result<(), CgroupError> {
+        let Some(dir) = self.directory("freezer") else {
+            return Err(CgroupError::Freeze(self.relative.clone()));
+        };
+        let (file, value) = match (self.is_v2(), frozen) {
+            (true, true) => ("cgroup.freeze", "1"),
+            (true, false) => ("cgroup.freeze", "0"),
+            (false, true) => ("freezer.state", "FROZEN"),
+            (false, false) => ("freezer.state", "THAWED"),
+        };
+        let path = dir.join(file);
+        let done = || match self.is_v2() {
+            true => stats::Table::read(&dir.join("cgroup.events")).get("frozen") == u64::from(frozen),
+            false => std::fs::read_to_string(&path).is_ok_and(|state| state.trim() == value),
+        };
+        for _ in 0..500 {
+            // Version 1 may have to be asked again: what is forked meanwhile runs. (cgroup-v1/freezer-subsystem)
+            std::fs::write(&path, value).map_err(|source| CgroupError::Write {
+                path: path.clone(),
+                value: value.to_owned(),
+                source,
+            })?;
+            if done() {
+                return Ok(());
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        let _ = std::fs::write(&path, if self.is_v2() { "0" } else { "THAWED" });
+        Err(CgroupError::Freeze(dir))
     }
 
     fn make_directories(&self) -> Result<(), CgroupError> {

@@ -40,6 +40,7 @@ pub(crate) struct Command<'a> {
     oom_score_adj: Option<i32>,
     new_session: bool,
     die_with_parent: bool,
+    controlling_terminal: bool,
 }
 
 /// The step that failed, in the child or before it.
@@ -70,6 +71,7 @@ impl<'a> Command<'a> {
             oom_score_adj: None,
             new_session: false,
             die_with_parent: false,
+            controlling_terminal: false,
         })
     }
 
@@ -113,6 +115,13 @@ impl<'a> Command<'a> {
 
     pub(crate) fn new_session(&mut self, yes: bool) -> &mut Self {
         self.new_session = yes;
+        self
+    }
+
+    /// Standard input, a terminal that is no session's, becomes that of the child's new session: what is typed there may
+    /// interrupt it. (tty_ioctl(4), TIOCSCTTY)
+    pub(crate) fn controlling_terminal(&mut self, yes: bool) -> &mut Self {
+        self.controlling_terminal = yes;
         self
     }
 
@@ -170,6 +179,7 @@ impl Spawn<'_> {
             cgroups: &cgroups,
             new_session: command.new_session,
             die_with_parent: command.die_with_parent,
+            controlling_terminal: command.controlling_terminal,
             failed_step: AtomicI32::new(0),
             errno: AtomicI32::new(0),
         };
@@ -242,6 +252,7 @@ const STEPS: &[&str] = &[
     "joining the cgroup",
     "dup2",
     "closing other descriptors",
+    "TIOCSCTTY",
 ];
 
 /// All that the child needs, prepared by the parent: the child shares its memory and must not allocate.
@@ -254,6 +265,7 @@ struct Plan<'a> {
     cgroups: &'a [RawFd],
     new_session: bool,
     die_with_parent: bool,
+    controlling_terminal: bool,
     failed_step: AtomicI32,
     errno: AtomicI32,
 }
@@ -332,6 +344,9 @@ extern "C" fn in_child(arg: *mut c_void) -> c_int {
         }
         if !close_on_exec_from(plan.first_closed) {
             plan.fail(5);
+        }
+        if plan.controlling_terminal && libc::ioctl(0, libc::TIOCSCTTY, 0) != 0 {
+            plan.fail(6);
         }
         let mut none: libc::sigset_t = std::mem::zeroed();
         libc::sigemptyset(&mut none);

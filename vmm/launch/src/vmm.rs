@@ -32,6 +32,7 @@ pub struct Launch<'a> {
     place: Place,
     new_session: bool,
     die_with_parent: bool,
+    controlling_terminal: bool,
 }
 
 impl<'a> Launch<'a> {
@@ -57,6 +58,7 @@ impl<'a> Launch<'a> {
             place: Place::default(),
             new_session: false,
             die_with_parent: false,
+            controlling_terminal: false,
         }
     }
 
@@ -116,6 +118,13 @@ impl<'a> Launch<'a> {
         self
     }
 
+    /// Makes standard input, which is a terminal of nobody's, that of the new session: SIGINT can be typed there.
+    #[must_use]
+    pub fn controlling_terminal(mut self, yes: bool) -> Self {
+        self.controlling_terminal = yes;
+        self
+    }
+
     /// Kills the VMM when the *thread* that spawns it ends (PR_SET_PDEATHSIG). A change of user clears this: a VMM
     /// that gives up root has to ask for it again.
     #[must_use]
@@ -159,7 +168,8 @@ impl<'a> Launch<'a> {
             .fd(self.code, fd::CODE)
             .fd(kvm.as_fd(), fd::KVM)
             .new_session(self.new_session)
-            .die_with_parent(self.die_with_parent);
+            .die_with_parent(self.die_with_parent)
+            .controlling_terminal(self.controlling_terminal);
         for (number, fd) in grants {
             command.fd(fd, number);
         }

@@ -30,6 +30,11 @@ fn main() {
         Some("loop") => compute(number().unwrap_or(1_000_000_000)),
         Some("sleep") => sleep(number().unwrap_or(1000)),
         Some("ticks") => ticks(number().unwrap_or(10)),
+        Some("terminals") => {
+            use std::io::{IsTerminal, stderr, stdin, stdout};
+            let is = [stdin().is_terminal(), stdout().is_terminal(), stderr().is_terminal()];
+            println!("{} {} {}", is[0], is[1], is[2]);
+        }
         Some("panic") => panic!("as asked"),
         Some("read") => args.iter().skip(2).for_each(|path| read(path)),
         Some("write") => match &args[2..] {
