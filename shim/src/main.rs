@@ -43,6 +43,7 @@ mod stdio;
 mod task;
 mod termination;
 mod time;
+mod verdict;
 mod vm;
 mod volumes;
 

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::grant::{Grant, VMM_OVERHEAD};
-use crate::spec::{Cpu, Resources};
+use crate::spec::Resources;
 
 /// Version 1 controllers that a container joins, where they are mounted.
 const CONTROLLERS: [&str; 5] = ["memory", "cpu", "cpuacct", "pids", "freezer"];
@@ -219,12 +219,7 @@ impl Cgroup {
     }
 
     fn limit(&self, grant: &Grant) -> Result<(), CgroupError> {
-        let values = if self.is_v2() {
-            v2_values(grant)
-        } else {
-            v1_values(grant)
-        };
-        for (controller, file, value) in values {
+        for (controller, file, value) in values(self.is_v2(), grant) {
             let Some(dir) = self.directory(controller) else {
                 continue;
             };
@@ -291,51 +286,24 @@ fn memory_limit(grant: &Grant) -> u64 {
     grant.memory_limit.saturating_add(VMM_OVERHEAD)
 }
 
-fn v1_values(grant: &Grant) -> Values {
+/// The files and values that set limits. Zero is no value in any of them, as containerd leaves out what is not given.
+fn values(v2: bool, grant: &Grant) -> Values {
     let Resources { cpu, pids, .. } = &grant.resources;
-    let mut values = vec![("memory", "memory.limit_in_bytes", memory_limit(grant).to_string())];
-    let Cpu {
-        shares,
-        quota,
-        period,
-    } = cpu.clone().unwrap_or_default();
-    if let Some(shares) = shares.filter(|s| *s > 0) {
-        values.push(("cpu", "cpu.shares", shares.to_string()));
-    }
-    if let Some(period) = period.filter(|p| *p > 0) {
-        values.push(("cpu", "cpu.cfs_period_us", period.to_string()));
-    }
-    if let Some(quota) = quota.filter(|q| *q != 0) {
-        values.push(("cpu", "cpu.cfs_quota_us", quota.to_string()));
-    }
-    if let Some(limit) = pids.as_ref().and_then(|p| p.limit).filter(|l| *l != 0) {
-        values.push(("pids", "pids.max", limit_or_max(limit)));
-    }
-    values
-}
-
-fn v2_values(grant: &Grant) -> Values {
-    let Resources { cpu, pids, .. } = &grant.resources;
-    let mut values = vec![("memory", "memory.max", memory_limit(grant).to_string())];
-    let Cpu {
-        shares,
-        quota,
-        period,
-    } = cpu.clone().unwrap_or_default();
-    if let Some(shares) = shares.filter(|s| *s > 0) {
-        values.push(("cpu", "cpu.weight", weight(shares).to_string()));
-    }
-    if let Some(quota) = quota.filter(|q| *q != 0) {
-        let quota = if quota < 0 {
-            "max".to_owned()
-        } else {
-            quota.to_string()
-        };
-        values.push((
-            "cpu",
-            "cpu.max",
-            format!("{quota} {}", period.filter(|p| *p > 0).unwrap_or(100_000)),
-        ));
+    let memory = if v2 { "memory.max" } else { "memory.limit_in_bytes" };
+    let mut values = vec![("memory", memory, memory_limit(grant).to_string())];
+    let cpu = cpu.clone().unwrap_or_default();
+    let shares = cpu.shares.filter(|shares| *shares > 0);
+    let (period, quota) = (cpu.period.filter(|p| *p > 0), cpu.quota.filter(|q| *q != 0));
+    if v2 {
+        values.extend(shares.map(|shares| ("cpu", "cpu.weight", weight(shares).to_string())));
+        values.extend(quota.map(|quota| {
+            let period = period.unwrap_or(100_000);
+            ("cpu", "cpu.max", format!("{} {period}", limit_or_max(quota)))
+        }));
+    } else {
+        values.extend(shares.map(|shares| ("cpu", "cpu.shares", shares.to_string())));
+        values.extend(period.map(|period| ("cpu", "cpu.cfs_period_us", period.to_string())));
+        values.extend(quota.map(|quota| ("cpu", "cpu.cfs_quota_us", quota.to_string())));
     }
     if let Some(limit) = pids.as_ref().and_then(|p| p.limit).filter(|l| *l != 0) {
         values.push(("pids", "pids.max", limit_or_max(limit)));
@@ -416,12 +384,12 @@ mod tests {
                 .join(";")
         };
         assert_eq!(
-            text(v1_values(&grant)),
+            text(values(false, &grant)),
             "memory.limit_in_bytes=201326592;cpu.shares=512;cpu.cfs_period_us=100000;cpu.cfs_quota_us=50000;\
              pids.max=max"
         );
         assert_eq!(
-            text(v2_values(&grant)),
+            text(values(true, &grant)),
             "memory.max=201326592;cpu.weight=20;cpu.max=50000 100000;pids.max=max"
         );
     }

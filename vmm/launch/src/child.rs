@@ -17,7 +17,7 @@ use std::{
     sync::atomic::{AtomicI32, Ordering},
 };
 
-use crate::process::Child;
+use crate::{error::LaunchError, process::Child};
 
 /// Where the kernel counts a process.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -103,11 +103,15 @@ impl<'a> Command<'a> {
     }
 
     /// Where the child belongs.
-    pub(crate) fn place(&mut self, place: &Place) -> Result<&mut Self, (PathBuf, io::Error)> {
+    pub(crate) fn place(&mut self, place: &Place) -> Result<&mut Self, LaunchError> {
         for path in &place.cgroup_procs {
             let open = OpenOptions::new().write(true).open(path);
-            self.cgroups
-                .push(open.map_err(|cause| (path.clone(), cause))?.into());
+            let file = open.map_err(|cause| LaunchError::Start {
+                path: path.clone(),
+                what: "opening the cgroup",
+                cause,
+            })?;
+            self.cgroups.push(file.into());
         }
         self.oom_score_adj = place.oom_score_adj;
         Ok(self)

@@ -111,13 +111,7 @@ impl Front {
         for (number, listener) in (fd::FIRST_LISTENER..).zip(process.listeners) {
             command.fd(listener.as_fd(), number);
         }
-        command
-            .place(process.place)
-            .map_err(|(path, cause)| LaunchError::Start {
-                path,
-                what: "opening the cgroup",
-                cause,
-            })?;
+        command.place(process.place)?;
         if let Some(level) = std::env::var_os("RUST_BACKTRACE") {
             command
                 .env("RUST_BACKTRACE", &level)

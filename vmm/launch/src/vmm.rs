@@ -173,13 +173,7 @@ impl<'a> Launch<'a> {
         for (number, fd) in grants {
             command.fd(fd, number);
         }
-        command
-            .place(&self.place)
-            .map_err(|(path, cause)| LaunchError::Start {
-                path,
-                what: "opening the cgroup",
-                cause,
-            })?;
+        command.place(&self.place)?;
         if let Some(level) = std::env::var_os("RUST_BACKTRACE") {
             command
                 .env("RUST_BACKTRACE", &level)
