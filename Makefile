@@ -47,6 +47,7 @@ programs: install-deps
 ## test: everything
 test: install-deps
 	@$(MAKE) --no-print-directory build
+	@$(MAKE) --no-print-directory peer
 	@$(MAKE) --no-print-directory lint
 	@$(MAKE) --no-print-directory unit
 	@$(MAKE) --no-print-directory e2e

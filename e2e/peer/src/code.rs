@@ -40,7 +40,7 @@ pub(crate) fn load(engine: &Engine, path: &str) -> Result<Program> {
             Some(Kind::Component | Kind::HttpProxy | Kind::CommandAndProxy) => {
                 Component::deserialize(engine, payload).map(Program::Component)
             }
-            None => bail!("{path} is of kind {}", header.kind),
+            Some(Kind::Script) | None => bail!("{path} is of kind {}", header.kind),
         }
     }
 }
