@@ -7,7 +7,7 @@ SHELL := /bin/bash
 CARGO ?= cargo
 WASMTIME ?= wasmtime
 OUT := $(or $(CARGO_TARGET_DIR),target)/x86_64-unknown-linux-musl/release
-BINS := mote mote-vmm mote-compile mote-http containerd-shim-mote-v1
+BINS := mote mote-vmm mote-compile mote-http containerd-shim-mote-v1 mote-install
 # One profile for programs, their unit tests and lints.
 FLAGS := --release --locked
 # Tests against containerd wait for others: optimising and linking them with LTO costs minutes and gains nothing.
