@@ -41,9 +41,9 @@ Examples:
   mote-install install --from bin --distribution k3s
   mote-install install --from bin --config /etc/containerd/config.toml --prefix /usr/local/mote --no-restart
 
-Executables go to PREFIX/releases/DIGEST, and PREFIX/bin is a link to the release in use: pods that run keep theirs. The
-node must run a program in a micro-VM before containerd is told of Mote. containerd is restarted only if its
-configuration changed; pods go on meanwhile.";
+Executables go to PREFIX/releases/DIGEST, and PREFIX/bin is a link to the release in use: pods that
+run keep theirs. The node must run a program in a micro-VM before containerd is told of Mote.
+containerd is restarted only if its configuration changed; pods go on meanwhile.";
 
 #[derive(Debug, Group)]
 #[command(after_help = INSTALL_HELP)]
