@@ -1,12 +1,12 @@
-//! A containerd of our own: its root, state, socket, CNI configuration and cgroup are named after this process, and
-//! go when it ends.
+//! A containerd of our own: its root, state, socket, CNI configuration and cgroup are named after this process and its
+//! series, and go when the process ends.
 
 use std::fs::{self, File};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::{Mutex, OnceLock, mpsc};
+use std::sync::{Arc, Mutex, Once, OnceLock, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -16,59 +16,81 @@ use crate::images::{Form, PAUSE};
 use crate::{leaks, paths};
 
 mod config;
+pub mod matrix;
 
 pub use config::Series;
 
 /// The runtime handler of the CRI configuration, and what it stands for.
 pub const HANDLER: &str = "mote";
+/// The same with `sandboxer = "shim"`, which 2.1 has: no task stands for the sandbox.
+pub const SANDBOXER: &str = "mote-sandboxer";
 pub const RUNTIME: &str = "io.containerd.mote.v1";
 
 /// A running containerd. Stopped by [`Containerd::stop`].
 #[derive(Debug)]
 pub struct Containerd {
     pub series: Series,
+    /// The runtime handler of its pods.
+    pub handler: &'static str,
     /// Below /run: sockets have short names there. State, sockets and network namespaces.
     pub run: PathBuf,
     /// Below the checkout: content, snapshots, pods' logs, and containerd's own log.
     pub root: PathBuf,
     /// Parent of the pods' cgroups, as `kubepods` is.
     pub cgroup: String,
-    child: Mutex<Option<Child>>,
+    child: Arc<Mutex<Option<Child>>>,
 }
 
+/// The instances of this process, by their series.
+static SHARED: [OnceLock<Containerd>; Series::ALL.len()] = [const { OnceLock::new() }; Series::ALL.len()];
+
 impl Containerd {
-    /// The instance of this process, started when first asked for and stopped, with a look for leftovers, when the
-    /// process ends.
+    /// The instance of this process of the series that `CONTAINERD` chooses; see [`Containerd::of`].
     ///
     /// # Panics
     /// If it cannot be started.
     pub fn shared() -> &'static Containerd {
-        static SHARED: OnceLock<Containerd> = OnceLock::new();
-        SHARED.get_or_init(|| match Containerd::start() {
+        match Series::chosen() {
+            Ok(series) => Containerd::of(series.unwrap_or(Series::V2_1)),
+            Err(error) => panic!("{error:#}"),
+        }
+    }
+
+    /// The instance of this process of a series, started when first asked for and stopped, with a look for leftovers,
+    /// when the process ends.
+    ///
+    /// # Panics
+    /// If it cannot be started.
+    pub fn of(series: Series) -> &'static Containerd {
+        static AT_EXIT: Once = Once::new();
+        SHARED[series as usize].get_or_init(|| match Containerd::start(series) {
             Ok(containerd) => {
-                // SAFETY: the handler is a plain function that takes nothing and unwinds nowhere.
-                unsafe { libc::atexit(stop_shared) };
+                AT_EXIT.call_once(|| {
+                    // SAFETY: the handler is a plain function that takes nothing and unwinds nowhere.
+                    unsafe { libc::atexit(stop_shared) };
+                });
                 containerd
             }
-            Err(error) => panic!("no containerd: {error:#}"),
+            Err(error) => panic!("no containerd {}: {error:#}", series.name()),
         })
     }
 
-    /// Starts one. `CONTAINERD` chooses the series.
+    /// Starts one.
     ///
     /// # Errors
     /// If it is not installed, or does not answer in time.
-    pub fn start() -> Result<Containerd> {
+    pub fn start(series: Series) -> Result<Containerd> {
         // SAFETY: geteuid has no preconditions.
         ensure!(unsafe { libc::geteuid() } == 0, "containerd needs root");
-        let series = Series::chosen()?;
-        let name = format!("mote-e2e-{}", std::process::id());
+        // The series comes last, so that no name is the beginning of another.
+        let name = format!("mote-e2e-{}-{}", std::process::id(), series.name());
         let containerd = Containerd {
             series,
+            handler: HANDLER,
             run: Path::new("/run").join(&name),
             root: paths::work().join("run").join(&name),
             cgroup: format!("/{name}"),
-            child: Mutex::new(None),
+            child: Arc::default(),
         };
         for dir in [&containerd.run, &containerd.root] {
             fs::DirBuilder::new()
@@ -85,6 +107,30 @@ impl Containerd {
             bail!("{error:#}; its log ends with:\n{log}");
         }
         Ok(containerd)
+    }
+
+    /// The same instance, for pods of another handler. Only one of the two is to be stopped.
+    #[must_use]
+    pub fn with_handler(&self, handler: &'static str) -> Containerd {
+        Containerd {
+            series: self.series,
+            handler,
+            run: self.run.clone(),
+            root: self.root.clone(),
+            cgroup: self.cgroup.clone(),
+            child: Arc::clone(&self.child),
+        }
+    }
+
+    /// An empty folder for a test's volumes.
+    ///
+    /// # Errors
+    /// The file system's.
+    pub fn folder(&self, name: &str) -> Result<PathBuf> {
+        let path = self.root.join("volumes").join(self.handler).join(name);
+        let _ = fs::remove_dir_all(&path);
+        fs::create_dir_all(&path)?;
+        Ok(path)
     }
 
     /// Where it listens, for `ctr` and for CRI.
@@ -253,7 +299,7 @@ impl Containerd {
     fn write_config(&self) -> Result<()> {
         let cni = self.root.join("cni");
         fs::create_dir_all(&cni)?;
-        fs::write(cni.join("10-mote.conflist"), config::cni(&self.root))?;
+        fs::write(cni.join("10-mote.conflist"), config::cni(self))?;
         fs::write(self.root.join("config.toml"), config::containerd(self, PAUSE))?;
         Ok(())
     }
@@ -261,8 +307,17 @@ impl Containerd {
 
 /// Runs at exit, after the last test. A test that leaked must not look like one that passed.
 extern "C" fn stop_shared() {
-    if let Err(error) = Containerd::shared().stop() {
-        eprintln!("after the last test: {error:#}");
+    let mut failed = false;
+    for daemon in SHARED.iter().filter_map(OnceLock::get) {
+        if let Err(error) = daemon.stop() {
+            eprintln!(
+                "containerd {}, after the last test: {error:#}",
+                daemon.series.name()
+            );
+            failed = true;
+        }
+    }
+    if failed {
         // SAFETY: ends the process at once; exit may not be called again from its own handler.
         unsafe { libc::_exit(101) };
     }

@@ -1,8 +1,10 @@
 //! Images, built on the spot as archives in OCI layout.
 
+use std::collections::HashMap;
 use std::io::{Cursor, Write};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::{fs, io};
 
 use anyhow::{Context as _, Result};
@@ -94,20 +96,28 @@ impl Image {
         self
     }
 
-    /// Builds it and imports it into both namespaces: `default` for `ctr`, `k8s.io` for CRI.
+    /// Builds it and imports it into both namespaces: `default` for `ctr`, `k8s.io` for CRI. What this process has
+    /// imported there before is not imported again.
     ///
     /// # Errors
     /// If containerd does not take it.
     pub fn import(&self, daemon: &Containerd) -> Result<()> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
+        let archive = self.archive()?;
+        let imported = imported(daemon, &archive);
+        let mut imported = imported.lock().unwrap_or_else(PoisonError::into_inner);
+        if *imported {
+            return Ok(());
+        }
         let path = daemon
             .root
             .join(format!("image-{}.tar", NEXT.fetch_add(1, Ordering::Relaxed)));
-        fs::write(&path, self.archive()?)?;
+        fs::write(&path, archive)?;
         for namespace in ["default", "k8s.io"] {
             import_archive(daemon, namespace, &path)?;
         }
         fs::remove_file(path)?;
+        *imported = true;
         Ok(())
     }
 
@@ -212,6 +222,16 @@ pub fn import_pause(daemon: &Containerd) -> Result<()> {
     pause.import(daemon)
 }
 
+/// Whether an archive was imported, for whoever holds the lock.
+fn imported(daemon: &Containerd, archive: &[u8]) -> Arc<Mutex<bool>> {
+    type Imported = HashMap<(PathBuf, Vec<u8>), Arc<Mutex<bool>>>;
+    static IMPORTED: OnceLock<Mutex<Imported>> = OnceLock::new();
+    let key = (daemon.root.clone(), Sha256::digest(archive).to_vec());
+    let all = IMPORTED.get_or_init(Mutex::default).lock();
+    let mut all = all.unwrap_or_else(PoisonError::into_inner);
+    Arc::clone(all.entry(key).or_default())
+}
+
 fn import_archive(daemon: &Containerd, namespace: &str, path: &std::path::Path) -> Result<()> {
     let output = daemon
         .ctr()
@@ -283,11 +303,7 @@ impl Layout {
             .digest(blob.digest().clone())
             .size(blob.size())
             .platform(platform)
-            .annotations(
-                annotations
-                    .into_iter()
-                    .collect::<std::collections::HashMap<_, _>>(),
-            )
+            .annotations(annotations.into_iter().collect::<HashMap<_, _>>())
             .build()?;
         let index = ImageIndexBuilder::default()
             .schema_version(2_u32)

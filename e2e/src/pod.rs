@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-use crate::containerd::{Containerd, HANDLER};
+use crate::containerd::Containerd;
 use crate::cri::Cri;
 use crate::cri::log::Log;
 use crate::cri::messages::*;
@@ -172,7 +172,7 @@ impl<'a> Pod<'a> {
     /// # Errors
     /// The runtime's.
     pub fn run(daemon: &'a Containerd, name: &str) -> Result<Pod<'a>> {
-        Pod::run_with(daemon, name, HANDLER)
+        Pod::run_with(daemon, name, daemon.handler)
     }
 
     /// Runs the sandbox of a new pod.

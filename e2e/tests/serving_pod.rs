@@ -6,7 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use http::StatusCode;
-use mote_e2e::containerd::Containerd;
+use mote_e2e::containerd::{Containerd, matrix};
 use mote_e2e::images::{self, Form, Image};
 use mote_e2e::kvm;
 use mote_e2e::pod::{Pod, Spec};
@@ -51,20 +51,21 @@ fn requests_reach_the_component_and_sigterm_drains() {
     if !kvm::ready() {
         return;
     }
-    let daemon = Containerd::shared();
-    images::import_pause(daemon).unwrap();
-    let image = Image::program("serving", Form::Rootfs, "exchange-rust");
-    image.import(daemon).unwrap();
-    let mut pod = Pod::run(daemon, "serving").unwrap();
-    let address = SocketAddr::new(pod.ip().unwrap().parse().unwrap(), 8080);
-    let id = pod.start(&Spec::new("main", &image.name)).unwrap();
-    assert_eq!(answer(address, "/hello"), (StatusCode::OK, "hello\n".into()));
-    assert_eq!(answer(address, "/else").0, StatusCode::NOT_FOUND);
-    assert_eq!(asked(daemon, &[], address), "200 hello\n\n");
-    let denied = asked(daemon, &[("mote/network", "none")], address);
-    assert!(denied.contains("HttpRequestDenied"), "{denied}");
-    pod.stop_container(&id, 10).unwrap();
-    let status = pod.wait(&id).unwrap();
-    assert_eq!(status.exit_code, 143, "{status:?}");
-    pod.remove().unwrap();
+    matrix::each(|daemon| {
+        images::import_pause(daemon).unwrap();
+        let image = Image::program("serving", Form::Rootfs, "exchange-rust");
+        image.import(daemon).unwrap();
+        let mut pod = Pod::run(daemon, "serving").unwrap();
+        let address = SocketAddr::new(pod.ip().unwrap().parse().unwrap(), 8080);
+        let id = pod.start(&Spec::new("main", &image.name)).unwrap();
+        assert_eq!(answer(address, "/hello"), (StatusCode::OK, "hello\n".into()));
+        assert_eq!(answer(address, "/else").0, StatusCode::NOT_FOUND);
+        assert_eq!(asked(daemon, &[], address), "200 hello\n\n");
+        let denied = asked(daemon, &[("mote/network", "none")], address);
+        assert!(denied.contains("HttpRequestDenied"), "{denied}");
+        pod.stop_container(&id, 10).unwrap();
+        let status = pod.wait(&id).unwrap();
+        assert_eq!(status.exit_code, 143, "{status:?}");
+        pod.remove().unwrap();
+    });
 }

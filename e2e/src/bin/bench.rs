@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail, ensure};
 use mote_config::Stats;
 use mote_e2e::cli::Run;
-use mote_e2e::containerd::Containerd;
+use mote_e2e::containerd::{Containerd, Series};
 use mote_e2e::figures::{Figure, median, quantile};
 use mote_e2e::images::{self, Form, Image};
 use mote_e2e::native::{self, Native};
@@ -155,7 +155,7 @@ fn compute() -> Result<()> {
 
 /// What a pod with one sleeping guest takes.
 fn memory() -> Result<()> {
-    let daemon = Containerd::start()?;
+    let daemon = Containerd::start(Series::chosen()?.unwrap_or(Series::V2_1))?;
     let measured = measure_memory(&daemon);
     let stopped = daemon.stop();
     measured?;

@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result, ensure};
 use mote_config::Stats;
 use mote_e2e::cli::Run;
-use mote_e2e::containerd::{Containerd, HANDLER};
+use mote_e2e::containerd::{Containerd, HANDLER, Series};
 use mote_e2e::cri::Cri;
 use mote_e2e::cri::messages::VersionRequest;
 use mote_e2e::images::{self, Form, Image};
@@ -18,7 +18,7 @@ fn main() -> Result<()> {
         "there is no /dev/kvm on this machine, and Mote is nothing without it"
     );
     paths::require_binaries();
-    let daemon = Containerd::start()?;
+    let daemon = Containerd::start(Series::chosen()?.unwrap_or(Series::V2_1))?;
     let shown = show(&daemon);
     // Also after a failure: nothing may be left.
     let stopped = daemon.stop();

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 
-use super::{Containerd, HANDLER, RUNTIME};
+use super::{Containerd, HANDLER, RUNTIME, SANDBOXER};
 use crate::paths;
 
 /// Series of containerd that the tests know.
@@ -16,27 +16,36 @@ pub enum Series {
 }
 
 impl Series {
-    /// By the variable `CONTAINERD`; 2.1 without.
+    pub const ALL: [Series; 3] = [Series::V1_6, Series::V1_7, Series::V2_1];
+
+    /// By the variable `CONTAINERD`, if it is set.
     ///
     /// # Errors
     /// For a value that is none of them.
-    pub fn chosen() -> Result<Series> {
-        match std::env::var("CONTAINERD").unwrap_or_default().as_str() {
-            "1.6" => Ok(Series::V1_6),
-            "1.7" => Ok(Series::V1_7),
-            "2.1" | "" => Ok(Series::V2_1),
-            other => bail!("CONTAINERD={other} is not one of 1.6, 1.7, 2.1"),
+    pub fn chosen() -> Result<Option<Series>> {
+        let name = std::env::var("CONTAINERD").unwrap_or_default();
+        if name.is_empty() {
+            return Ok(None);
+        }
+        match Series::ALL.into_iter().find(|series| series.name() == name) {
+            Some(series) => Ok(Some(series)),
+            None => bail!("CONTAINERD={name} is not one of 1.6, 1.7, 2.1"),
+        }
+    }
+
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Series::V1_6 => "1.6",
+            Series::V1_7 => "1.7",
+            Series::V2_1 => "2.1",
         }
     }
 
     /// An executable of the unpacked package.
     #[must_use]
     pub fn bin(self, name: &str) -> PathBuf {
-        let dir = match self {
-            Series::V1_6 => "containerd-1.6",
-            Series::V1_7 => "containerd-1.7",
-            Series::V2_1 => "containerd-2.1",
-        };
+        let dir = format!("containerd-{}", self.name());
         paths::work().join(dir).join("usr/bin").join(name)
     }
 }
@@ -95,6 +104,11 @@ fn cri_v3(root: &Path, pause: &str) -> String {
       runtime_type = "{RUNTIME}"
       pod_annotations = ["mote/*"]
       container_annotations = ["mote/*", "io.kubernetes.container.ports"]
+    [plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.{SANDBOXER}]
+      runtime_type = "{RUNTIME}"
+      sandboxer = "shim"
+      pod_annotations = ["mote/*"]
+      container_annotations = ["mote/*", "io.kubernetes.container.ports"]
     [plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc]
       runtime_type = "io.containerd.runc.v2"
 "#
@@ -128,12 +142,12 @@ fn cri_v2(root: &Path, pause: &str) -> String {
     )
 }
 
-/// Point-to-point links: unlike a bridge they leave no device behind. The process number keeps parallel runs on
-/// networks of their own.
-pub(super) fn cni(root: &Path) -> String {
+/// Point-to-point links: unlike a bridge they leave no device behind. The process number and the series keep parallel
+/// runs on networks of their own.
+pub(super) fn cni(daemon: &Containerd) -> String {
     let id = std::process::id();
-    let (second, third) = (64 + (id / 64) % 64, (id % 64) * 4);
-    let leases = root.join("leases");
+    let (second, third) = (64 + (id / 64) % 64, (id % 64) * 4 + daemon.series as u32);
+    let leases = daemon.root.join("leases");
     let leases = leases.display();
     format!(
         r#"{{
@@ -146,7 +160,7 @@ pub(super) fn cni(root: &Path) -> String {
       "ipam": {{
         "type": "host-local",
         "dataDir": "{leases}",
-        "ranges": [[{{ "subnet": "10.{second}.{third}.0/22" }}]],
+        "ranges": [[{{ "subnet": "10.{second}.{third}.0/24" }}]],
         "routes": [{{ "dst": "0.0.0.0/0" }}]
       }}
     }}
