@@ -12,6 +12,7 @@ use crate::image::{self, Place};
 use crate::mounts::{self, Mount};
 use crate::process::Ready;
 use crate::record::Record;
+use crate::sandbox::{self, PodNetwork};
 use crate::spec::{self, Namespace, Spec};
 use crate::state::Phase;
 use crate::stdio::{self, Names, Stdio};
@@ -37,8 +38,8 @@ pub(crate) struct Context {
     pub address: String,
     pub namespace: String,
     pub events: Publisher,
-    /// The network namespace of the pod's sandbox, once it was created; `None` in it is the host's.
-    pub network: Arc<OnceLock<Option<Namespace>>>,
+    /// The network of the pod's sandbox, once it was created.
+    pub network: Arc<OnceLock<PodNetwork>>,
 }
 
 impl Context {
@@ -46,15 +47,18 @@ impl Context {
     /// that stands for the sandbox is the shim, which is in the host's. Without a sandbox there is no network.
     fn settle_network(&self, spec: &mut Spec) {
         if spec.is_sandbox() {
-            let _ = self.network.set(spec.network_entry());
+            let _ = self.network.set(PodNetwork {
+                namespace: spec.network_entry(),
+                files: Vec::new(),
+            });
         } else if spec.sandbox_id().is_some() {
-            let none = || {
-                Some(Namespace {
-                    kind: "network".to_owned(),
-                    path: None,
-                })
+            let none = || PodNetwork {
+                namespace: Some(Namespace::network(None)),
+                files: Vec::new(),
             };
-            spec.set_network_entry(self.network.get().cloned().unwrap_or_else(none));
+            let pod = self.network.get().cloned().unwrap_or_else(none);
+            spec.set_network_entry(pod.namespace);
+            spec.add_mounts(pod.files);
         }
     }
 }
@@ -107,6 +111,38 @@ pub(crate) async fn create(context: &Context, request: Request) -> Result<Task, 
             Err(error)
         }
     }
+}
+
+/// Makes the sandbox that containerd asks for by the sandbox API. It has no spec; what it says of the network is for the
+/// pod's containers.
+///
+/// # Errors
+/// A [`TaskError`]; nothing of the attempt is left then.
+pub(crate) fn sandbox(context: &Context, request: sandbox::Request) -> Result<Task, TaskError> {
+    let files = sandbox::write_files(&request.bundle, &request.config)?;
+    let netns = Some(request.netns).filter(|path| !path.as_os_str().is_empty());
+    let record = Record {
+        id: request.id.clone(),
+        sandbox: true,
+        phase: Phase::Created,
+        process: None,
+        rootfs: None,
+        cgroups: Vec::new(),
+        execs: Vec::new(),
+        netns: netns.clone(),
+        exit: None,
+    };
+    record.save(&request.bundle).map_err(|source| TaskError::Record {
+        id: request.id,
+        bundle: request.bundle.clone(),
+        source,
+    })?;
+    let _ = context.network.set(PodNetwork {
+        namespace: netns.map(|path| Namespace::network(Some(path))),
+        files,
+    });
+    let (io, events) = (Names::default(), Publisher::silent());
+    Ok(Task::new(record, request.bundle, io, false, None, events))
 }
 
 /// What every program of a container starts from.

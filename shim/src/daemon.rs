@@ -16,7 +16,7 @@ use crate::events::Publisher;
 use crate::flags::Flags;
 use crate::pod::Pod;
 use crate::start::SOCKET_FD;
-use crate::{logger, service};
+use crate::{logger, sandbox, service};
 
 /// Why the daemon ended at once.
 #[derive(Debug, thiserror::Error)]
@@ -74,8 +74,9 @@ async fn serve(flags: &Flags) -> Result<(), DaemonError> {
     let pod = Pod::new(context);
     // SAFETY: the descriptor is a listening socket, as checked in `run`, and nothing else here uses it.
     let server = unsafe { Server::new().add_unix_listener(SOCKET_FD) }?;
-    // The sandbox service (containerd.runtime.sandbox.v1.Sandbox) will be one more of these.
-    let mut server = server.register_service(service::services(&pod));
+    let mut server = server
+        .register_service(service::services(&pod))
+        .register_service(sandbox::service(&pod));
     server.start().await?;
     log::info!("serving, version {}", env!("CARGO_PKG_VERSION"));
     pod.wait_done().await;

@@ -7,6 +7,7 @@ use containerd_shim_protos::ttrpc::{self, Code};
 use crate::cgroup::CgroupError;
 use crate::image::ImageError;
 use crate::mounts::MountError;
+use crate::sandbox::FileError;
 use crate::spec::SpecError;
 use crate::state::{Phase, StateError};
 use crate::stdio::StdioError;
@@ -24,6 +25,8 @@ pub(crate) enum TaskError {
     Mount(#[from] MountError),
     #[error(transparent)]
     Volume(#[from] VolumeError),
+    #[error(transparent)]
+    File(#[from] FileError),
     #[error(transparent)]
     Stdio(#[from] StdioError),
     #[error(transparent)]
@@ -64,6 +67,8 @@ pub(crate) enum TaskError {
         pid: u32,
         source: std::io::Error,
     },
+    #[error("the sandbox's configuration cannot be read: {0}")]
+    SandboxConfig(String),
     #[error("{0} is not supported by the mote runtime")]
     Unsupported(&'static str),
     #[error("the create request asks to restore from a checkpoint, which the mote runtime cannot do")]
@@ -77,7 +82,7 @@ impl TaskError {
         match self {
             TaskError::Spec(_) | TaskError::Image(_) | TaskError::Stdio(_) => Code::INVALID_ARGUMENT,
             TaskError::Signal(_) | TaskError::Restore | TaskError::ExecServes(_) => Code::INVALID_ARGUMENT,
-            TaskError::ExecSpec(_) => Code::INVALID_ARGUMENT,
+            TaskError::ExecSpec(_) | TaskError::SandboxConfig(_) => Code::INVALID_ARGUMENT,
             TaskError::NotRunning { .. } | TaskError::NoCgroup(_) => Code::FAILED_PRECONDITION,
             TaskError::NoTerminal(_) => Code::FAILED_PRECONDITION,
             TaskError::Vm(error) if error.is_refusal() => Code::INVALID_ARGUMENT,
@@ -89,6 +94,7 @@ impl TaskError {
             TaskError::Unsupported(_) => Code::UNIMPLEMENTED,
             TaskError::Mount(_)
             | TaskError::Volume(_)
+            | TaskError::File(_)
             | TaskError::Cgroup(_)
             | TaskError::Record { .. }
             | TaskError::Kill { .. }

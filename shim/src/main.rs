@@ -8,7 +8,7 @@
 //! | module | concern |
 //! |---|---|
 //! | `flags`, `bootstrap`, `start`, `cleanup`, `daemon` | how containerd starts and ends a shim |
-//! | `service` | the task service, its calls mapped to `pod` |
+//! | `service`, `sandbox` | the task service and the sandbox service, their calls mapped to `pod` |
 //! | `pod`, `create`, `task`, `state`, `exit`, `record` | the tasks and their states |
 //! | `spec`, `grant`, `image` | what to run, with what |
 //! | `mounts`, `volumes`, `network`, `cgroup`, `stdio`, `termination` | what a task has on the host |
@@ -34,6 +34,7 @@ mod network;
 mod pod;
 mod process;
 mod record;
+mod sandbox;
 mod serve;
 mod service;
 mod spec;

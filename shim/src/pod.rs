@@ -12,6 +12,7 @@ use crate::create::{self, Context, Request};
 use crate::error::TaskError;
 use crate::events::Event;
 use crate::exit::Exit;
+use crate::sandbox;
 use crate::task::{Exec, Task};
 
 /// How long the daemon stays after its last task for containerd's own Shutdown, which comes right after Delete.
@@ -19,6 +20,9 @@ const LINGER: Duration = Duration::from_secs(2);
 
 /// How long a leaving daemon waits for its last events.
 const LAST_EVENTS: Duration = Duration::from_secs(5);
+
+/// Longest wait for the end of a container that was killed.
+const KILLED: Duration = Duration::from_secs(10);
 
 enum Slot {
     /// The create call is under way; the id is taken.
@@ -123,6 +127,62 @@ impl Pod {
             pid,
         });
         let _ = sender.send(Ok(pid));
+    }
+
+    /// Makes the sandbox by the sandbox API. It counts as a task, so that the daemon stays.
+    ///
+    /// # Errors
+    /// A [`TaskError`]; nothing of the sandbox is left then.
+    pub(crate) fn create_sandbox(&self, request: sandbox::Request) -> Result<(), TaskError> {
+        let mut tasks = self.tasks();
+        if tasks.slots.contains_key(&request.id) {
+            return Err(TaskError::Exists(request.id));
+        }
+        let id = request.id.clone();
+        let task = create::sandbox(&self.context, request)?;
+        tasks.slots.insert(id, Slot::Ready(Arc::new(task)));
+        Ok(())
+    }
+
+    /// Ends all containers, and waits for their ends.
+    pub(crate) async fn end_containers(&self) {
+        let containers = self.containers();
+        for task in &containers {
+            // One that has ended already is no error.
+            let _ = task.kill("", libc::SIGKILL.unsigned_abs(), true).await;
+        }
+        for task in &containers {
+            if let Ok(process) = task.process("")
+                && tokio::time::timeout(KILLED, process.exit().wait()).await.is_err()
+            {
+                log::error!("task {} does not end after SIGKILL", task.id);
+            }
+        }
+    }
+
+    /// Ends and deletes all, and lets the daemon leave.
+    pub(crate) async fn dismantle(self: &Arc<Pod>, sandbox: &str) {
+        self.end_containers().await;
+        let containers = self.containers();
+        for id in containers.iter().map(|task| task.id.as_str()).chain([sandbox]) {
+            if let Ok(task) = self.task(id) {
+                let _ = task.kill("", libc::SIGKILL.unsigned_abs(), true).await;
+                if let Err(error) = self.delete(id).await {
+                    log::warn!("task {id}: {error}");
+                }
+            }
+        }
+        self.done.notify_one();
+    }
+
+    /// All tasks but the sandbox.
+    fn containers(&self) -> Vec<Arc<Task>> {
+        let tasks = self.tasks();
+        let ready = tasks.slots.values().filter_map(|slot| match slot {
+            Slot::Ready(task) => Some(task),
+            Slot::Creating => None,
+        });
+        ready.filter(|task| !task.is_sandbox()).map(Arc::clone).collect()
     }
 
     /// The task with this id.

@@ -127,6 +127,17 @@ pub(crate) struct Namespace {
     pub path: Option<PathBuf>,
 }
 
+impl Namespace {
+    /// A network namespace: that behind a path, or a new one.
+    #[must_use]
+    pub(crate) fn network(path: Option<PathBuf>) -> Namespace {
+        Namespace {
+            kind: "network".to_owned(),
+            path,
+        }
+    }
+}
+
 /// `linux.resources`.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
 #[serde(default)]
@@ -227,6 +238,20 @@ impl Spec {
         let all = self.linux.namespaces.get_or_insert_default();
         all.retain(|ns| ns.kind != "network");
         all.extend(entry);
+    }
+
+    /// Adds mounts for destinations that have none; read-only if the root is.
+    pub(crate) fn add_mounts(&mut self, mounts: Vec<Mount>) {
+        let read_only = self.root.as_ref().is_some_and(|root| root.readonly);
+        for mut mount in mounts {
+            if self.mounts.iter().any(|m| m.destination == mount.destination) {
+                continue;
+            }
+            if read_only {
+                mount.options.push("ro".to_owned());
+            }
+            self.mounts.push(mount);
+        }
     }
 
     /// The network namespace that the container shall be in, if it is not the host's.

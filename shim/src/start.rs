@@ -59,9 +59,8 @@ pub(crate) fn run(flags: &Flags) -> Result<(), StartError> {
             .read_to_end(&mut stdin);
     }
     let request = bootstrap::request(flags, &stdin, |name| std::env::var(name).ok())?;
-    let spec = spec::read(Path::new("."))?;
-    let group = spec.sandbox_id().unwrap_or(&request.id);
-    let path = socket_path(&request, group);
+    let group = group(Path::new("."), &request)?;
+    let path = socket_path(&request, &group);
     let address = format!("unix://{}", path.display());
     if let Some(listener) = listen(&path)? {
         let spawned = spawn_daemon(&request, listener.into());
@@ -76,6 +75,17 @@ pub(crate) fn run(flags: &Flags) -> Result<(), StartError> {
         .write_all(&bootstrap::answer(request.answer, &address))
         .and_then(|()| stdout.flush())
         .map_err(io_error("writing the address to", "stdout"))
+}
+
+/// What shares a daemon: the pod, by its sandbox's id. The bundle of a sandbox has no spec where containerd speaks the
+/// sandbox API, and the id is the sandbox's then.
+fn group(bundle: &Path, request: &Request) -> Result<String, SpecError> {
+    let own = || request.id.clone();
+    match spec::read(bundle) {
+        Ok(spec) => Ok(spec.sandbox_id().map_or_else(own, str::to_owned)),
+        Err(SpecError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(own()),
+        Err(error) => Err(error),
+    }
 }
 
 /// Path of the socket for a pod or a lone container. The name is a hash over containerd's address, namespace and
@@ -190,6 +200,20 @@ mod tests {
             socket_path(&request(Some("/x".into())), "123"),
             Path::new("/x").join(name)
         );
+    }
+
+    #[test]
+    fn containers_and_both_kinds_of_sandbox_are_one_group() {
+        let dir = tempfile::tempdir().unwrap();
+        let request = request(None);
+        assert_eq!(group(dir.path(), &request).unwrap(), "123");
+        let spec = |text: &str| std::fs::write(dir.path().join("config.json"), text).unwrap();
+        spec(r#"{"annotations": {"io.kubernetes.cri.sandbox-id": "s1"}}"#);
+        assert_eq!(group(dir.path(), &request).unwrap(), "s1");
+        spec("{}");
+        assert_eq!(group(dir.path(), &request).unwrap(), "123");
+        spec("{");
+        assert!(group(dir.path(), &request).is_err());
     }
 
     #[test]

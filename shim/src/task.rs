@@ -72,6 +72,12 @@ impl Task {
         }
     }
 
+    /// Whether this is the pod's sandbox, which has no program.
+    #[must_use]
+    pub(crate) fn is_sandbox(&self) -> bool {
+        self.container.is_none()
+    }
+
     /// The main process (with an empty id), or one that exec has added.
     ///
     /// # Errors

@@ -122,6 +122,18 @@ impl Cgroup {
         Ok(Some(cgroup))
     }
 
+    /// A cgroup that somebody else made, to be looked at. `None` without a path.
+    ///
+    /// # Errors
+    /// [`CgroupError::Path`].
+    pub(crate) fn existing(path: &str) -> Result<Option<Cgroup>, CgroupError> {
+        let found = path::resolve(path)?.map(|relative| Cgroup {
+            hierarchies: Hierarchies::detect(),
+            relative,
+        });
+        Ok(found)
+    }
+
     /// The container's directories, one per hierarchy.
     #[must_use]
     pub(crate) fn directories(&self) -> Vec<PathBuf> {
