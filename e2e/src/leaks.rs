@@ -130,6 +130,24 @@ fn mounts() -> Vec<String> {
         .collect()
 }
 
+/// Mount points in a directory.
+#[must_use]
+pub fn mounts_below(dir: &Path) -> Vec<String> {
+    let below = |point: &String| Path::new(point).starts_with(dir);
+    mounts().into_iter().filter(below).collect()
+}
+
+/// Directories of a cgroup in all hierarchies.
+#[must_use]
+pub fn cgroups_of(name: &str) -> Vec<String> {
+    let dirs = cgroup_roots()
+        .into_iter()
+        .map(|root| root.join(name.trim_start_matches('/')));
+    dirs.filter(|dir| dir.exists())
+        .map(|dir| dir.display().to_string())
+        .collect()
+}
+
 /// Unmounts what is mounted below these directories, innermost first.
 pub fn unmount_below(dirs: &[&Path]) {
     for mount in mounts().iter().rev() {

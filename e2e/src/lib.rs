@@ -17,6 +17,7 @@ pub mod native;
 pub mod paths;
 pub mod pod;
 pub mod serve;
+pub mod shim;
 pub mod throughput;
 pub mod traps;
 pub mod vmm;
