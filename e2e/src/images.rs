@@ -5,7 +5,8 @@ use std::io::{Cursor, Write};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::{fs, io};
+use std::time::{Duration, Instant};
+use std::{fs, io, thread};
 
 use anyhow::{Context as _, Result};
 use oci_spec::image::{
@@ -15,6 +16,8 @@ use oci_spec::image::{
 use sha2::{Digest as _, Sha256};
 
 use crate::containerd::Containerd;
+use crate::cri::Cri;
+use crate::cri::messages::{ImageSpec, ImageStatusRequest};
 use crate::paths;
 
 /// The sandbox image. Nothing in it ever runs.
@@ -117,7 +120,30 @@ impl Image {
             import_archive(daemon, namespace, &path)?;
         }
         fs::remove_file(path)?;
+        self.wait_for_cri(daemon)?;
         *imported = true;
+        Ok(())
+    }
+
+    /// CRI keeps a list of its own, which follows containerd's by events.
+    fn wait_for_cri(&self, daemon: &Containerd) -> Result<()> {
+        let cri = Cri::connect(daemon)?;
+        let request = || ImageStatusRequest {
+            image: Some(ImageSpec {
+                image: self.name.clone(),
+                ..ImageSpec::default()
+            }),
+        };
+        let give_up = Instant::now() + Duration::from_secs(10);
+        while cri
+            .image_status(request())
+            .context("ImageStatus")?
+            .image
+            .is_none()
+        {
+            anyhow::ensure!(Instant::now() < give_up, "CRI does not know {}", self.name);
+            thread::sleep(Duration::from_millis(5));
+        }
         Ok(())
     }
 

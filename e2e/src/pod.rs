@@ -13,7 +13,7 @@ use crate::containerd::Containerd;
 use crate::cri::Cri;
 use crate::cri::log::Log;
 use crate::cri::messages::*;
-use crate::leaks;
+use crate::{images, leaks};
 
 /// A pod. Removed by [`Pod::remove`], or, for a test that fails before that, when dropped.
 #[derive(Debug)]
@@ -41,6 +41,8 @@ pub struct Spec {
     readonly_rootfs: bool,
     annotations: HashMap<String, String>,
     tty: bool,
+    stdin: bool,
+    attempt: u32,
 }
 
 impl Spec {
@@ -91,7 +93,31 @@ impl Spec {
             container_path: path.into(),
             host_path: host.display().to_string(),
             readonly,
+            propagation: 0,
         });
+        self
+    }
+
+    /// Propagation of the last volume: 0 private, 1 from the host to the container, 2 both ways.
+    #[must_use]
+    pub fn propagation(mut self, value: i32) -> Spec {
+        if let Some(mount) = self.mounts.last_mut() {
+            mount.propagation = value;
+        }
+        self
+    }
+
+    /// How often the kubelet has restarted it.
+    #[must_use]
+    pub fn attempt(mut self, number: u32) -> Spec {
+        self.attempt = number;
+        self
+    }
+
+    /// With an input that clients can attach to.
+    #[must_use]
+    pub fn stdin(mut self) -> Spec {
+        self.stdin = true;
         self
     }
 
@@ -126,11 +152,11 @@ impl Spec {
         self
     }
 
-    fn config(&self) -> ContainerConfig {
+    fn config(&self, network: i32) -> ContainerConfig {
         ContainerConfig {
             metadata: Some(ContainerMetadata {
                 name: self.name.clone(),
-                attempt: 0,
+                attempt: self.attempt,
             }),
             image: Some(ImageSpec {
                 image: self.image.clone(),
@@ -144,6 +170,7 @@ impl Spec {
             working_dir: self.working_dir.clone(),
             annotations: self.annotations.clone(),
             tty: self.tty,
+            stdin: self.stdin,
             log_path: format!("{}.log", self.name),
             linux: Some(LinuxContainerConfig {
                 resources: Some(LinuxContainerResources {
@@ -154,6 +181,7 @@ impl Spec {
                 }),
                 security_context: Some(ContainerSecurityContext {
                     namespace_options: Some(NamespaceOption {
+                        network,
                         pid: 1,
                         ..NamespaceOption::default()
                     }),
@@ -180,17 +208,38 @@ impl<'a> Pod<'a> {
     /// # Errors
     /// The runtime's.
     pub fn run_with(daemon: &'a Containerd, name: &str, handler: &str) -> Result<Pod<'a>> {
+        Pod::run_as(daemon, name, handler, |_| {})
+    }
+
+    /// Runs the sandbox of a new pod under Mote that the kubelet would describe otherwise.
+    ///
+    /// # Errors
+    /// The runtime's.
+    pub fn run_edited(
+        daemon: &'a Containerd,
+        name: &str,
+        edit: impl FnOnce(&mut PodSandboxConfig),
+    ) -> Result<Pod<'a>> {
+        Pod::run_as(daemon, name, daemon.handler, edit)
+    }
+
+    fn run_as(
+        daemon: &'a Containerd,
+        name: &str,
+        handler: &str,
+        edit: impl FnOnce(&mut PodSandboxConfig),
+    ) -> Result<Pod<'a>> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
+        images::import_pause(daemon)?;
         let uid = format!(
             "{name}-{}-{}",
             std::process::id(),
             NEXT.fetch_add(1, Ordering::Relaxed)
         );
         let cgroup = format!("{}/pod-{uid}", daemon.cgroup);
-        make_cgroup(&cgroup);
         let logs = daemon.root.join("logs").join(&uid);
         fs::create_dir_all(&logs)?;
-        let config = PodSandboxConfig {
+        let mut config = PodSandboxConfig {
             metadata: Some(PodSandboxMetadata {
                 name: name.into(),
                 uid,
@@ -210,6 +259,8 @@ impl<'a> Pod<'a> {
             }),
             ..PodSandboxConfig::default()
         };
+        edit(&mut config);
+        make_cgroup(config.linux.as_ref().map_or("", |linux| &linux.cgroup_parent));
         let cri = Cri::connect(daemon)?;
         let mut pod = Pod {
             daemon,
@@ -240,6 +291,14 @@ impl<'a> Pod<'a> {
             .map_or("", |linux| &linux.cgroup_parent)
     }
 
+    /// Whose network its containers ask for, as in [`NamespaceOption`].
+    fn network(&self) -> i32 {
+        let linux = self.config.linux.as_ref();
+        let context = linux.and_then(|linux| linux.security_context.as_ref());
+        let options = context.and_then(|context| context.namespace_options.as_ref());
+        options.map_or(0, |options| options.network)
+    }
+
     /// Its address, if CNI gave one.
     ///
     /// # Errors
@@ -260,7 +319,7 @@ impl<'a> Pod<'a> {
     pub fn create(&mut self, spec: &Spec) -> Result<String> {
         let request = CreateContainerRequest {
             pod_sandbox_id: self.id.clone(),
-            config: Some(spec.config()),
+            config: Some(spec.config(self.network())),
             sandbox_config: Some(self.config.clone()),
         };
         let id = self

@@ -3,12 +3,11 @@
 
 use mote_e2e::containerd::{Containerd, matrix};
 use mote_e2e::cri::messages::{ContainerState, Empty};
-use mote_e2e::images::{self, FORMS, Form, Image};
+use mote_e2e::images::{FORMS, Form, Image};
 use mote_e2e::pod::{Pod, Spec};
 use mote_e2e::{kvm, leaks, vmm};
 
 fn image(daemon: &Containerd, name: &str, form: Form, program: &str) -> String {
-    images::import_pause(daemon).unwrap();
     let image = Image::program(name, form, program);
     image.import(daemon).unwrap();
     image.name
@@ -76,6 +75,7 @@ fn every_form_of_image() {
         return;
     }
     matrix::each(|daemon| {
+        let mut pod = Pod::run(daemon, "forms").unwrap();
         for form in FORMS.into_iter().chain([Form::LinuxRootfs]) {
             if !daemon.takes(form) {
                 continue;
@@ -86,8 +86,7 @@ fn every_form_of_image() {
             ] {
                 let name = format!("cri-{form:?}-{program}").to_lowercase();
                 let image = image(daemon, &name, form, program);
-                let mut pod = Pod::run(daemon, &name).unwrap();
-                let mut spec = Spec::new("main", &image)
+                let mut spec = Spec::new(&name, &image)
                     .args(&["a b"])
                     .env("GREETING", "from the pod");
                 // An artifact has no entrypoint, and CRI wants a command.
@@ -106,9 +105,9 @@ fn every_form_of_image() {
                     "{name}: {}",
                     log.stderr
                 );
-                pod.remove().unwrap();
             }
         }
+        pod.remove().unwrap();
     });
 }
 

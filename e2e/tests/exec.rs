@@ -7,12 +7,11 @@ use std::time::Duration;
 use mote_e2e::containerd::{Containerd, matrix};
 use mote_e2e::cri::messages::{ContainerState, ExecSyncRequest, ExecSyncResponse};
 use mote_e2e::ctr::{self, CtrRun};
-use mote_e2e::images::{self, Form, Image};
+use mote_e2e::images::{Form, Image};
 use mote_e2e::pod::{Pod, Spec};
 use mote_e2e::{kvm, leaks};
 
 fn probe(daemon: &Containerd, name: &str) -> String {
-    images::import_pause(daemon).unwrap();
     let image = Image::program(name, Form::Rootfs, "probe-rust-p1");
     image.import(daemon).unwrap();
     image.name
@@ -121,7 +120,7 @@ fn a_paused_container_stands_still() {
         return;
     }
     matrix::each(|daemon| {
-        let image = probe(daemon, "pause");
+        let image = probe(daemon, "exec-paused");
         let mut pod = Pod::run(daemon, "pause").unwrap();
         let spec = Spec::new("main", &image).args(&["ticks", "100000"]);
         let id = pod.start(&spec).unwrap();

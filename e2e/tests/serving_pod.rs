@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use http::StatusCode;
 use mote_e2e::containerd::{Containerd, matrix};
-use mote_e2e::images::{self, Form, Image};
+use mote_e2e::images::{Form, Image};
 use mote_e2e::kvm;
 use mote_e2e::pod::{Pod, Spec};
 use mote_e2e::serve::load::get;
@@ -52,7 +52,6 @@ fn requests_reach_the_component_and_sigterm_drains() {
         return;
     }
     matrix::each(|daemon| {
-        images::import_pause(daemon).unwrap();
         let image = Image::program("serving", Form::Rootfs, "exchange-rust");
         image.import(daemon).unwrap();
         let mut pod = Pod::run(daemon, "serving").unwrap();

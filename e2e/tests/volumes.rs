@@ -6,12 +6,11 @@ use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::Path;
 
 use mote_e2e::containerd::{Containerd, matrix};
-use mote_e2e::images::{self, Form, Image};
+use mote_e2e::images::{Form, Image};
 use mote_e2e::kvm;
 use mote_e2e::pod::{Pod, Spec};
 
 fn image(daemon: &Containerd, name: &str) -> String {
-    images::import_pause(daemon).unwrap();
     let image = Image::program(name, Form::Rootfs, "probe-rust-p1")
         .file("/etc/app.conf", b"from the image\n")
         .file("/work/here.txt", b"in the working directory\n");

@@ -74,12 +74,24 @@ pub struct PodSandboxConfig {
     pub hostname: String,
     #[prost(string, tag = "3")]
     pub log_directory: String,
+    #[prost(message, optional, tag = "4")]
+    pub dns: Option<DnsConfig>,
     #[prost(map = "string, string", tag = "6")]
     pub labels: HashMap<String, String>,
     #[prost(map = "string, string", tag = "7")]
     pub annotations: HashMap<String, String>,
     #[prost(message, optional, tag = "8")]
     pub linux: Option<LinuxPodSandboxConfig>,
+}
+
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct DnsConfig {
+    #[prost(string, repeated, tag = "1")]
+    pub servers: Vec<String>,
+    #[prost(string, repeated, tag = "2")]
+    pub searches: Vec<String>,
+    #[prost(string, repeated, tag = "3")]
+    pub options: Vec<String>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -198,6 +210,24 @@ pub struct ImageSpec {
     pub user_specified_image: String,
 }
 
+#[derive(Clone, PartialEq, Message)]
+pub struct ImageStatusRequest {
+    #[prost(message, optional, tag = "1")]
+    pub image: Option<ImageSpec>,
+}
+
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct ImageStatusResponse {
+    #[prost(message, optional, tag = "1")]
+    pub image: Option<Image>,
+}
+
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct Image {
+    #[prost(string, tag = "1")]
+    pub id: String,
+}
+
 #[derive(Clone, PartialEq, Eq, Message)]
 pub struct KeyValue {
     #[prost(string, tag = "1")]
@@ -214,6 +244,9 @@ pub struct Mount {
     pub host_path: String,
     #[prost(bool, tag = "3")]
     pub readonly: bool,
+    /// 0 private, 1 from the host to the container, 2 both ways.
+    #[prost(int32, tag = "5")]
+    pub propagation: i32,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -315,6 +348,131 @@ pub struct ExecSyncResponse {
     pub stderr: Vec<u8>,
     #[prost(int32, tag = "3")]
     pub exit_code: i32,
+}
+
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct CheckpointContainerRequest {
+    #[prost(string, tag = "1")]
+    pub container_id: String,
+    #[prost(string, tag = "2")]
+    pub location: String,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub struct ContainerStatsResponse {
+    #[prost(message, optional, tag = "1")]
+    pub stats: Option<ContainerStats>,
+}
+
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct ListContainerStatsRequest {
+    #[prost(message, optional, tag = "1")]
+    pub filter: Option<ContainerStatsFilter>,
+}
+
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct ContainerStatsFilter {
+    #[prost(string, tag = "2")]
+    pub pod_sandbox_id: String,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub struct ListContainerStatsResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub stats: Vec<ContainerStats>,
+}
+
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct ContainerStats {
+    #[prost(message, optional, tag = "1")]
+    pub attributes: Option<ContainerAttributes>,
+    #[prost(message, optional, tag = "2")]
+    pub cpu: Option<CpuUsage>,
+    #[prost(message, optional, tag = "3")]
+    pub memory: Option<MemoryUsage>,
+}
+
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct ContainerAttributes {
+    #[prost(string, tag = "1")]
+    pub id: String,
+}
+
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct CpuUsage {
+    #[prost(message, optional, tag = "2")]
+    pub usage_core_nano_seconds: Option<UInt64Value>,
+}
+
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct MemoryUsage {
+    #[prost(message, optional, tag = "2")]
+    pub working_set_bytes: Option<UInt64Value>,
+}
+
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct UInt64Value {
+    #[prost(uint64, tag = "1")]
+    pub value: u64,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub struct PodSandboxStatsResponse {
+    #[prost(message, optional, tag = "1")]
+    pub stats: Option<PodSandboxStats>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub struct PodSandboxStats {
+    #[prost(message, optional, tag = "2")]
+    pub linux: Option<LinuxPodSandboxStats>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub struct LinuxPodSandboxStats {
+    #[prost(message, optional, tag = "1")]
+    pub cpu: Option<CpuUsage>,
+    #[prost(message, optional, tag = "2")]
+    pub memory: Option<MemoryUsage>,
+    #[prost(message, repeated, tag = "5")]
+    pub containers: Vec<ContainerStats>,
+}
+
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct ExecRequest {
+    #[prost(string, tag = "1")]
+    pub container_id: String,
+    #[prost(string, repeated, tag = "2")]
+    pub cmd: Vec<String>,
+    #[prost(bool, tag = "3")]
+    pub tty: bool,
+    #[prost(bool, tag = "4")]
+    pub stdin: bool,
+    #[prost(bool, tag = "5")]
+    pub stdout: bool,
+    #[prost(bool, tag = "6")]
+    pub stderr: bool,
+}
+
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct AttachRequest {
+    #[prost(string, tag = "1")]
+    pub container_id: String,
+    #[prost(bool, tag = "2")]
+    pub stdin: bool,
+    #[prost(bool, tag = "3")]
+    pub tty: bool,
+    #[prost(bool, tag = "4")]
+    pub stdout: bool,
+    #[prost(bool, tag = "5")]
+    pub stderr: bool,
+}
+
+/// What Exec and Attach answer: where the streams are.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct StreamUrl {
+    #[prost(string, tag = "1")]
+    pub url: String,
 }
 
 #[derive(Clone, PartialEq, Message)]

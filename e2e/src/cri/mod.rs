@@ -56,7 +56,7 @@ impl Cri {
 
 /// Defines a blocking method for each remote one.
 macro_rules! methods {
-    ($($name:ident = $remote:literal: $request:ty => $response:ty;)*) => {
+    ($service:literal: $($name:ident = $remote:literal: $request:ty => $response:ty;)*) => {
         impl Cri {
             $(
                 #[doc = concat!("`", $remote, "`.")]
@@ -64,7 +64,7 @@ macro_rules! methods {
                 /// # Errors
                 /// The runtime's.
                 pub fn $name(&self, request: $request) -> Result<$response, Status> {
-                    self.call(concat!("/runtime.v1.RuntimeService/", $remote), request)
+                    self.call(concat!("/runtime.v1.", $service, "/", $remote), request)
                 }
             )*
         }
@@ -72,6 +72,12 @@ macro_rules! methods {
 }
 
 methods! {
+    "ImageService":
+    image_status = "ImageStatus": ImageStatusRequest => ImageStatusResponse;
+}
+
+methods! {
+    "RuntimeService":
     version = "Version": VersionRequest => VersionResponse;
     status = "Status": StatusRequest => StatusResponse;
     run_pod_sandbox = "RunPodSandbox": RunPodSandboxRequest => PodSandboxId;
@@ -84,6 +90,12 @@ methods! {
     stop_container = "StopContainer": StopContainerRequest => Empty;
     remove_container = "RemoveContainer": ContainerId => Empty;
     exec_sync = "ExecSync": ExecSyncRequest => ExecSyncResponse;
+    exec = "Exec": ExecRequest => StreamUrl;
+    attach = "Attach": AttachRequest => StreamUrl;
+    container_stats = "ContainerStats": ContainerId => ContainerStatsResponse;
+    list_container_stats = "ListContainerStats": ListContainerStatsRequest => ListContainerStatsResponse;
+    pod_sandbox_stats = "PodSandboxStats": PodSandboxId => PodSandboxStatsResponse;
+    checkpoint_container = "CheckpointContainer": CheckpointContainerRequest => Empty;
     update_container_resources = "UpdateContainerResources": UpdateContainerResourcesRequest => Empty;
     container_status = "ContainerStatus": ContainerId => ContainerStatusResponse;
     list_containers = "ListContainers": Empty => ListContainersResponse;
