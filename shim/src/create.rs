@@ -4,6 +4,8 @@
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
+use tokio::sync::Mutex;
+
 use crate::cgroup::Cgroup;
 use crate::error::TaskError;
 use crate::events::Publisher;
@@ -153,6 +155,8 @@ pub(crate) struct Container {
     node: Arc<Node>,
     rootfs: PathBuf,
     pub cgroup: Option<Cgroup>,
+    /// Most guest memory of each program in bytes.
+    pub memory: Arc<Mutex<u64>>,
     /// containerd's gRPC socket, and the namespace there.
     address: String,
     namespace: String,
@@ -180,6 +184,7 @@ async fn container(
         node,
         rootfs,
         cgroup: None,
+        memory: Arc::new(Mutex::new(grant.memory_limit)),
         address: context.address.clone(),
         namespace: context.namespace.clone(),
     };

@@ -55,6 +55,8 @@ pub(crate) enum TaskError {
     ExecServes(String),
     #[error("exec without the process to run: {0}")]
     ExecSpec(String),
+    #[error("the limits are not understood: {0}")]
+    Resources(String),
     #[error("task {0:?} has no cgroup (linux.cgroupsPath) by which it could be paused")]
     NoCgroup(String),
     #[error("process {0:?} has no terminal")]
@@ -82,7 +84,9 @@ impl TaskError {
         match self {
             TaskError::Spec(_) | TaskError::Image(_) | TaskError::Stdio(_) => Code::INVALID_ARGUMENT,
             TaskError::Signal(_) | TaskError::Restore | TaskError::ExecServes(_) => Code::INVALID_ARGUMENT,
-            TaskError::ExecSpec(_) | TaskError::SandboxConfig(_) => Code::INVALID_ARGUMENT,
+            TaskError::ExecSpec(_) | TaskError::Resources(_) | TaskError::SandboxConfig(_) => {
+                Code::INVALID_ARGUMENT
+            }
             TaskError::NotRunning { .. } | TaskError::NoCgroup(_) => Code::FAILED_PRECONDITION,
             TaskError::NoTerminal(_) => Code::FAILED_PRECONDITION,
             TaskError::Vm(error) if error.is_refusal() => Code::INVALID_ARGUMENT,

@@ -65,7 +65,7 @@ pub(crate) fn from_spec(spec: &Spec) -> Result<Grant, SpecError> {
             .flatten()
             .map(|entry| split_env(entry))
             .collect(),
-        memory_limit: memory_limit(&resources)?,
+        memory_limit: memory_limit(&resources)?.unwrap_or(DEFAULT_MEMORY),
         termination_log: spec.mount_source(TERMINATION_LOG).map(PathBuf::from),
         cgroups_path: spec.linux.cgroups_path.clone(),
         resources,
@@ -90,16 +90,20 @@ fn split_env(entry: &str) -> (String, String) {
     (name.to_owned(), value.to_owned())
 }
 
-/// The limit in bytes; zero and negative values mean that there is none.
-fn memory_limit(resources: &Resources) -> Result<u64, SpecError> {
+/// The limit in bytes, if one is given. A negative one asks for none.
+///
+/// # Errors
+/// [`SpecError::MemoryTooSmall`].
+pub(crate) fn memory_limit(resources: &Resources) -> Result<Option<u64>, SpecError> {
     let limit = resources.memory.as_ref().and_then(|memory| memory.limit);
-    match limit.and_then(|limit| u64::try_from(limit).ok()) {
-        None | Some(0) => Ok(DEFAULT_MEMORY),
-        Some(limit) if limit < MIN_MEMORY => Err(SpecError::MemoryTooSmall {
+    match limit.map(u64::try_from) {
+        None | Some(Ok(0)) => Ok(None),
+        Some(Err(_)) => Ok(Some(DEFAULT_MEMORY)),
+        Some(Ok(limit)) if limit < MIN_MEMORY => Err(SpecError::MemoryTooSmall {
             limit,
             min: MIN_MEMORY,
         }),
-        Some(limit) => Ok(limit),
+        Some(Ok(limit)) => Ok(Some(limit)),
     }
 }
 

@@ -9,7 +9,7 @@
 //! |---|---|
 //! | `flags`, `bootstrap`, `start`, `cleanup`, `daemon` | how containerd starts and ends a shim |
 //! | `service`, `sandbox` | the task service and the sandbox service, their calls mapped to `pod` |
-//! | `pod`, `create`, `task`, `state`, `exit`, `record` | the tasks and their states |
+//! | `pod`, `create`, `task`, `process`, `state`, `update`, `exit`, `verdict`, `record` | the tasks and their states |
 //! | `spec`, `grant`, `image` | what to run, with what |
 //! | `mounts`, `volumes`, `network`, `cgroup`, `stdio`, `termination` | what a task has on the host |
 //! | `vm`, `serve` | the way to `mote-launch`: one VM for a program, a front and many for a component that serves |
@@ -44,6 +44,7 @@ mod stdio;
 mod task;
 mod termination;
 mod time;
+mod update;
 mod verdict;
 mod vm;
 mod volumes;

@@ -176,6 +176,20 @@ impl Process {
         }
     }
 
+    /// Sets the most guest memory in bytes, for the program that runs or will.
+    pub(crate) async fn set_memory_limit(&self, bytes: u64) {
+        let mut inner = self.inner.lock().await;
+        if let Some(ready) = &mut inner.ready {
+            ready.grant.memory_limit = bytes;
+        }
+        if let Some(killer) = &inner.killer
+            && let Err(error) = killer.set_memory_limit(bytes)
+        {
+            // It ends this moment.
+            log::debug!("{}: {error}", self.name);
+        }
+    }
+
     /// The terminal, to be drained before the end is told.
     pub(crate) async fn console(&self) -> Option<Arc<Console>> {
         self.inner.lock().await.console.clone()

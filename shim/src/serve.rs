@@ -9,7 +9,7 @@ use std::sync::{Arc, mpsc};
 use mote_config::front::{FrontConfig, Outgoing};
 use mote_config::{Exit, Reason, Stats, VmmConfig};
 use mote_launch::Place;
-use mote_launch::serve::{Event, Serve, Stopper, default_vms};
+use mote_launch::serve::{Event, Handle, Serve, default_vms};
 use serde::Deserialize;
 use tokio::sync::oneshot;
 
@@ -104,7 +104,7 @@ pub(crate) struct Server {
 /// Sends signals to a [`Server`].
 #[derive(Clone)]
 pub(crate) struct Killer {
-    stopper: Stopper,
+    handle: Handle,
     /// The first signal that asked it to end.
     signal: Arc<AtomicI32>,
 }
@@ -115,15 +115,20 @@ impl Killer {
         match signal {
             libc::SIGKILL => {
                 self.signal.store(signal, Ordering::Release);
-                self.stopper.kill();
+                self.handle.kill();
             }
             libc::SIGTERM | libc::SIGINT | libc::SIGQUIT | libc::SIGHUP => {
                 let none = (Ordering::AcqRel, Ordering::Acquire);
                 let _ = self.signal.compare_exchange(0, signal, none.0, none.1);
-                self.stopper.stop();
+                self.handle.stop();
             }
             _ => {}
         }
+    }
+
+    /// Sets the most guest memory of each VM in bytes.
+    pub(crate) fn set_memory_limit(&self, bytes: u64) {
+        self.handle.set_memory_limit(bytes);
     }
 }
 
@@ -140,9 +145,9 @@ impl Server {
         std::thread::Builder::new()
             .name("serve".into())
             .spawn(move || {
-                let started = serve(&plan, |pid, stopper| {
+                let started = serve(&plan, |pid, handle| {
                     // The caller waits for this.
-                    let _ = tell.send(Ok((pid, stopper)));
+                    let _ = tell.send(Ok((pid, handle)));
                 });
                 match started {
                     Ok(exit) => {
@@ -155,8 +160,8 @@ impl Server {
             })
             .map_err(VmError::Thread)?;
         let thread_ended = || VmError::Thread(io::Error::other("it has ended"));
-        let (pid, stopper) = told.recv().map_err(|_| thread_ended())??;
-        let killer = Killer { stopper, signal };
+        let (pid, handle) = told.recv().map_err(|_| thread_ended())??;
+        let killer = Killer { handle, signal };
         Ok(Server { pid, ended, killer })
     }
 
@@ -171,7 +176,7 @@ impl Server {
 }
 
 /// Starts and serves to the end. Errors are those of the start.
-fn serve(plan: &Plan, started: impl FnOnce(u32, Stopper)) -> Result<Exit, VmError> {
+fn serve(plan: &Plan, started: impl FnOnce(u32, Handle)) -> Result<Exit, VmError> {
     if let Some(netns) = &plan.netns {
         // This thread alone, and with it what it starts. (setns(2))
         nix::sched::setns(netns.as_fd(), nix::sched::CloneFlags::CLONE_NEWNET)
@@ -191,7 +196,7 @@ fn serve(plan: &Plan, started: impl FnOnce(u32, Stopper)) -> Result<Exit, VmErro
         netns: None,
     }
     .start()?;
-    started(serving.pid().unsigned_abs(), serving.stopper());
+    started(serving.pid().unsigned_abs(), serving.handle());
     let name = &plan.name;
     let ended = serving.run(|event| match event {
         Event::Ready => log::info!("{name} serves at port {}", plan.service.port),

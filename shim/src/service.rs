@@ -244,8 +244,13 @@ impl TaskService for Calls {
         Ok(Empty::default())
     }
 
-    async fn update(&self, _: &TtrpcContext, _: UpdateTaskRequest) -> Result<Empty> {
-        unsupported("changing the limits of a running container")
+    async fn update(&self, _: &TtrpcContext, req: UpdateTaskRequest) -> Result<Empty> {
+        // JSON, as exec's.
+        let resources = req.resources.as_ref().map(|any| any.value.as_slice());
+        let resources = serde_json::from_slice(resources.unwrap_or_default())
+            .map_err(|e| TaskError::Resources(e.to_string()))?;
+        self.pod.task(&req.id)?.update(resources).await?;
+        Ok(Empty::default())
     }
 }
 

@@ -51,6 +51,8 @@ pub(crate) enum StateError {
     Pause(Phase),
     #[error("cannot resume a task that is {}", .0.name())]
     Resume(Phase),
+    #[error("cannot change the limits of a task that is {}", .0.name())]
+    Update(Phase),
     /// The words are those of runc, which callers look for (containerd `process/utils.go`, `checkKillError`).
     #[error("process already finished")]
     Finished,

@@ -30,11 +30,11 @@ pub(crate) struct Task {
     pub id: String,
     pub bundle: PathBuf,
     pub cgroup: Option<Cgroup>,
-    main: Arc<Process>,
+    pub main: Arc<Process>,
     /// By their exec ids; `None` for one that is being made.
     execs: StdMutex<BTreeMap<String, Option<Arc<Process>>>>,
     /// What exec starts from; `None` for a sandbox.
-    container: Option<Container>,
+    pub container: Option<Container>,
     termination_log: Option<PathBuf>,
     events: Publisher,
     record: Mutex<Record>,
@@ -113,7 +113,7 @@ impl Task {
         all
     }
 
-    fn added(&self) -> Vec<(String, Arc<Process>)> {
+    pub(crate) fn added(&self) -> Vec<(String, Arc<Process>)> {
         let made = |(id, process): (&String, &Option<Arc<Process>>)| Some((id.clone(), process.clone()?));
         self.execs().iter().filter_map(made).collect()
     }
@@ -148,7 +148,10 @@ impl Task {
         let process = Process::new(name, io, terminal, Some(ready));
         taken.exec_id = None;
         drop(taken);
+        let memory = container.memory.lock().await;
+        process.set_memory_limit(*memory).await;
         self.execs().insert(exec_id.clone(), Some(process));
+        drop(memory);
         self.events.publish(Event::ExecAdded {
             id: self.id.clone(),
             exec_id,

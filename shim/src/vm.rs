@@ -222,6 +222,20 @@ impl Killer {
             }
         }
     }
+
+    /// Sets the most guest memory of each VM in bytes.
+    ///
+    /// # Errors
+    /// ESRCH after the end.
+    pub(crate) fn set_memory_limit(&self, bytes: u64) -> io::Result<()> {
+        match self {
+            Killer::Program(killer) => killer.set_memory_limit(bytes),
+            Killer::Server(killer) => {
+                killer.set_memory_limit(bytes);
+                Ok(())
+            }
+        }
+    }
 }
 
 /// The pidfd, for the event loop.

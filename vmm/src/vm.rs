@@ -24,9 +24,6 @@ use crate::memory::{Access, MemoryError, Reservation, Space, SpaceError};
 /// Memory that the hypervisor is told of at first, beyond what is laid out at start; more follows when it is needed.
 /// A memslot's size costs time and kernel memory even if nothing in it is touched.
 const FIRST_FRAMES: u64 = 32 << 20;
-/// Address space beyond twice the limit, for pieces that are only partly mapped and for page tables. Twice, as a piece
-/// keeps its frame when nothing of it is mapped.
-const FRAME_SLACK: u64 = 128 << 20;
 /// Where a program's first linear memory will be: `wasmtime_mmap_new` gives out address space from the start, and
 /// Wasmtime puts a guard before the memory. The guest checks, so a wrong guess costs an exit and nothing else.
 const FIRST_MEMORY: u64 = MMAP_START + mote_abi::GUARD_SIZE;
@@ -161,9 +158,7 @@ impl Prepared {
 
     /// System pages and the guest image.
     fn base(first_frame: u64, limit: u64, cpu: Cpu) -> Result<Prepared, VmError> {
-        let tables = limit / 256;
-        let reserved = limit.saturating_mul(2).saturating_add(FRAME_SLACK + tables);
-        let mem = Reservation::new(first_frame.saturating_add(reserved))?;
+        let mem = reserve(first_frame, limit)?;
         let first_slot = (first_frame + FIRST_FRAMES).min(mem.len());
         write_system_pages(&mem.slice(0, SYSTEM_END)?)?;
         // One huge page of the host under the one large page of the guest: most of a start's page faults are text.
@@ -302,6 +297,21 @@ fn premap(space: &mut Space, header: &Header, limit: u64) -> Result<(u64, u64), 
     }
     space.map(FIRST_MEMORY, len)?;
     Ok((FIRST_MEMORY, len))
+}
+
+/// Address space for any limit that the host could serve, as the limit may be raised while the program runs. It costs
+/// nothing until it is used, but for a host that counts it (`vm.overcommit_memory` 2): there, what this limit takes.
+fn reserve(first_frame: u64, limit: u64) -> Result<Reservation, MemoryError> {
+    let len = |limit| first_frame.saturating_add(Space::frames(limit));
+    let most = len(limit.max(host_memory()));
+    Reservation::new(most).or_else(|_| Reservation::new(len(limit)))
+}
+
+/// Bytes of memory that the host has; 0 if it does not say.
+fn host_memory() -> u64 {
+    // SAFETY: takes no pointers.
+    let pages = unsafe { libc::sysconf(libc::_SC_PHYS_PAGES) };
+    u64::try_from(pages).unwrap_or(0).saturating_mul(PAGE_SIZE)
 }
 
 fn boot_page(mode: u64) -> BootPage {

@@ -2,6 +2,7 @@
 //!
 //! The VMM joins before it executes, so that all it ever allocates is charged to the container.
 
+mod limits;
 pub(crate) mod path;
 pub(crate) mod stats;
 
@@ -9,8 +10,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::grant::{Grant, VMM_OVERHEAD};
-use crate::spec::Resources;
+use crate::grant::Grant;
 
 /// Version 1 controllers that a container joins, where they are mounted.
 const CONTROLLERS: [&str; 5] = ["memory", "cpu", "cpuacct", "pids", "freezer"];
@@ -114,7 +114,9 @@ impl Cgroup {
         if cgroup.hierarchies == Hierarchies::None {
             return Ok(None);
         }
-        let done = cgroup.make_directories().and_then(|()| cgroup.limit(grant));
+        let done = cgroup
+            .make_directories()
+            .and_then(|()| cgroup.limit(Some(grant.memory_limit), &grant.resources));
         if let Err(error) = done {
             let _ = remove(&cgroup.directories());
             return Err(error);
@@ -229,17 +231,6 @@ impl Cgroup {
         }
         Ok(())
     }
-
-    fn limit(&self, grant: &Grant) -> Result<(), CgroupError> {
-        for (controller, file, value) in values(self.is_v2(), grant) {
-            let Some(dir) = self.directory(controller) else {
-                continue;
-            };
-            let path = dir.join(file);
-            std::fs::write(&path, &value).map_err(|source| CgroupError::Write { path, value, source })?;
-        }
-        Ok(())
-    }
 }
 
 /// Removes cgroup directories. A process that was just killed keeps its cgroup busy for a moment, so this tries for
@@ -291,61 +282,9 @@ fn make_v2(point: &Path, relative: &Path) -> Result<(), CgroupError> {
     Ok(())
 }
 
-type Values = Vec<(&'static str, &'static str, String)>;
-
-/// The memory that the whole VMM process may use.
-fn memory_limit(grant: &Grant) -> u64 {
-    grant.memory_limit.saturating_add(VMM_OVERHEAD)
-}
-
-/// The files and values that set limits. Zero is no value in any of them, as containerd leaves out what is not given.
-fn values(v2: bool, grant: &Grant) -> Values {
-    let Resources { cpu, pids, .. } = &grant.resources;
-    let memory = if v2 { "memory.max" } else { "memory.limit_in_bytes" };
-    let mut values = vec![("memory", memory, memory_limit(grant).to_string())];
-    let cpu = cpu.clone().unwrap_or_default();
-    let shares = cpu.shares.filter(|shares| *shares > 0);
-    let (period, quota) = (cpu.period.filter(|p| *p > 0), cpu.quota.filter(|q| *q != 0));
-    if v2 {
-        values.extend(shares.map(|shares| ("cpu", "cpu.weight", weight(shares).to_string())));
-        values.extend(quota.map(|quota| {
-            let period = period.unwrap_or(100_000);
-            ("cpu", "cpu.max", format!("{} {period}", limit_or_max(quota)))
-        }));
-    } else {
-        values.extend(shares.map(|shares| ("cpu", "cpu.shares", shares.to_string())));
-        values.extend(period.map(|period| ("cpu", "cpu.cfs_period_us", period.to_string())));
-        values.extend(quota.map(|quota| ("cpu", "cpu.cfs_quota_us", quota.to_string())));
-    }
-    if let Some(limit) = pids.as_ref().and_then(|p| p.limit).filter(|l| *l != 0) {
-        values.push(("pids", "pids.max", limit_or_max(limit)));
-    }
-    values
-}
-
-fn limit_or_max(limit: i64) -> String {
-    if limit < 0 {
-        "max".to_owned()
-    } else {
-        limit.to_string()
-    }
-}
-
-/// Shares [2, 262144] to weight [1, 10000], the linear map that runc and the kubelet use (opencontainers/cgroups,
-/// `ConvertCPUSharesToCgroupV2Value`), so that pods compare with those of other runtimes.
-fn weight(shares: u64) -> u64 {
-    let shares = shares.clamp(2, 262_144);
-    1 + ((shares - 2) * 9_999) / 262_142
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn grant(resources: &str) -> Grant {
-        let json = format!(r#"{{"process": {{"args": ["a"]}}, "linux": {{"resources": {resources}}}}}"#);
-        crate::grant::from_spec(&serde_json::from_str(&json).unwrap()).unwrap()
-    }
 
     const HYBRID: &str = "\
 30 24 0:26 / /sys/fs/cgroup ro,nosuid - tmpfs tmpfs ro,mode=755
@@ -380,43 +319,5 @@ mod tests {
             Hierarchies::V2("/sys/fs/cgroup".into())
         );
         assert_eq!(Hierarchies::from_mountinfo(""), Hierarchies::None);
-    }
-
-    #[test]
-    fn limits_of_both_versions() {
-        let grant = grant(
-            r#"{"memory": {"limit": 134217728}, "cpu": {"shares": 512, "quota": 50000, "period": 100000},
-                "pids": {"limit": -1}}"#,
-        );
-        let text = |values: Values| {
-            values
-                .into_iter()
-                .map(|(_, f, v)| format!("{f}={v}"))
-                .collect::<Vec<_>>()
-                .join(";")
-        };
-        assert_eq!(
-            text(values(false, &grant)),
-            "memory.limit_in_bytes=201326592;cpu.shares=512;cpu.cfs_period_us=100000;cpu.cfs_quota_us=50000;\
-             pids.max=max"
-        );
-        assert_eq!(
-            text(values(true, &grant)),
-            "memory.max=201326592;cpu.weight=20;cpu.max=50000 100000;pids.max=max"
-        );
-    }
-
-    #[test]
-    fn weights_span_the_range() {
-        assert_eq!(
-            (
-                weight(0),
-                weight(2),
-                weight(1024),
-                weight(262_144),
-                weight(u64::MAX)
-            ),
-            (1, 1, 39, 10_000, 10_000)
-        );
     }
 }

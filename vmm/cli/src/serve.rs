@@ -67,8 +67,8 @@ pub(crate) fn serve(args: &args::Serve) -> anyhow::Result<ExitCode> {
         netns: None,
     }
     .start()?;
-    let stopper = serving.stopper();
-    held.each(move |_| stopper.stop());
+    let handle = serving.handle();
+    held.each(move |_| handle.stop());
     let code = serving.run(|event| tell(&event, address))?;
     Ok(ExitCode::from(code))
 }

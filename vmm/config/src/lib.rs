@@ -27,6 +27,14 @@ pub mod fd {
     pub const FIRST_GRANT: i32 = 7;
 }
 
+/// Signals to a `mote-vmm` that mean something else than to other processes.
+pub mod signal {
+    /// Queued with a value (sigqueue(3)), it sets the memory limit to as many bytes; without one it ends the process, as
+    /// it does any other. It is blocked from the start of the process on, and kept until it is read. The number is of
+    /// the real-time range, of which a queue forgets none, and none that a C library takes for itself.
+    pub const MEMORY_LIMIT: i32 = 40;
+}
+
 /// Exit codes of `mote-vmm` that do not come from the program.
 pub mod exit {
     /// Mote itself failed: bad configuration, a KVM error, a panic in the guest's runtime. (`docker run` uses the

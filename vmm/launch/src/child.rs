@@ -352,9 +352,11 @@ extern "C" fn in_child(arg: *mut c_void) -> c_int {
         if plan.controlling_terminal && libc::ioctl(0, libc::TIOCSCTTY, 0) != 0 {
             plan.fail(6);
         }
-        let mut none: libc::sigset_t = std::mem::zeroed();
-        libc::sigemptyset(&mut none);
-        libc::sigprocmask(libc::SIG_SETMASK, &none, std::ptr::null_mut());
+        let mut blocked: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&mut blocked);
+        // It would end a process that does not read it yet.
+        libc::sigaddset(&mut blocked, mote_config::signal::MEMORY_LIMIT);
+        libc::sigprocmask(libc::SIG_SETMASK, &blocked, std::ptr::null_mut());
         libc::execve(plan.program, plan.argv, plan.env);
     }
     plan.fail(0)

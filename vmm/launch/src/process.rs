@@ -33,6 +33,39 @@ pub(crate) fn send_signal(pidfd: BorrowedFd<'_>, signal: i32) -> io::Result<()> 
     }
 }
 
+/// Queues `signal` with a value for the process behind `pidfd`, as sigqueue(3) does.
+pub(crate) fn queue_signal(pidfd: BorrowedFd<'_>, signal: i32, value: u64) -> io::Result<()> {
+    // SAFETY: a plain structure, for which zero is a value.
+    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    info.si_signo = signal;
+    info.si_code = libc::SI_QUEUE;
+    // The value stands behind the sender's process and user, which nobody asks for. (asm-generic/siginfo.h, `_rt`)
+    const VALUE: usize = 24;
+    const { assert!(VALUE + size_of::<u64>() <= size_of::<libc::siginfo_t>()) };
+    // SAFETY: the place is inside of the structure, as asserted.
+    unsafe {
+        (&raw mut info)
+            .byte_add(VALUE)
+            .cast::<u64>()
+            .write_unaligned(value)
+    };
+    // SAFETY: the structure outlives the call.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_pidfd_send_signal,
+            pidfd.as_raw_fd(),
+            signal,
+            &raw const info,
+            0,
+        )
+    };
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
 /// How a process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Status {

@@ -7,10 +7,7 @@ use std::{
     collections::BTreeMap,
     net::TcpListener,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -19,11 +16,17 @@ use mote_config::{
     front::{FrontConfig, Message},
 };
 
+use handle::Stop;
+
 use crate::{
     Killer, Launch, Node, Place, Vmm, broker,
     error::{Error, LaunchError},
     front::{Front, Heard, Process, socket_pair, wait},
 };
+
+pub use handle::Handle;
+
+mod handle;
 
 /// Time that VMs have to finish what they do after the front has failed, before they are asked to end.
 const GRACE: Duration = Duration::from_secs(5);
@@ -74,39 +77,6 @@ pub enum Event<'a> {
     FrontFailed(&'a str),
 }
 
-/// Ends the serving, from any thread.
-#[derive(Clone, Debug)]
-pub struct Stopper(Arc<Stop>);
-
-#[derive(Debug, Default)]
-struct Stop {
-    asked: AtomicBool,
-    at_once: AtomicBool,
-    front: Mutex<Option<Killer>>,
-}
-
-impl Stopper {
-    /// The first call lets requests under way finish, a second ends at once.
-    pub fn stop(&self) {
-        self.0.asked.store(true, Ordering::Release);
-        let front = self.0.front.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(front) = &*front {
-            // It fails if the front has ended, which is what was asked for.
-            let _ = front.kill(libc::SIGTERM);
-        }
-    }
-
-    /// Kills the front and its VMs.
-    pub fn kill(&self) {
-        self.0.asked.store(true, Ordering::Release);
-        self.0.at_once.store(true, Ordering::Release);
-        let front = self.0.front.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(front) = &*front {
-            let _ = front.kill(libc::SIGKILL);
-        }
-    }
-}
-
 /// Most VMs where nobody says it: requests wait for more than processors (other servers, files, clients).
 #[must_use]
 pub fn default_vms() -> u32 {
@@ -153,7 +123,7 @@ impl<'a> Serve<'a> {
             next: 0,
             serve: self,
         };
-        serving.publish();
+        serving.stop.publish(serving.front.killer());
         let started = serving.start_vm();
         if let Err(e) = started {
             serving.front.kill();
@@ -182,8 +152,8 @@ impl Serving<'_> {
 
     /// A handle to end it.
     #[must_use]
-    pub fn stopper(&self) -> Stopper {
-        Stopper(Arc::clone(&self.stop))
+    pub fn handle(&self) -> Handle {
+        Handle::new(Arc::clone(&self.stop))
     }
 
     /// Serves until it is stopped and everything has ended; the exit code of the front: 0 after a drain,
@@ -195,7 +165,7 @@ impl Serving<'_> {
         loop {
             let began = Instant::now();
             let ended = self.until_the_front_ends(&mut told);
-            let stopped = self.stop.asked.load(Ordering::Acquire);
+            let stopped = self.stop.asked();
             self.end_vms(stopped, &mut told);
             let why = match ended {
                 Ok(code) if stopped || code == 0 => return Ok(code),
@@ -211,18 +181,8 @@ impl Serving<'_> {
             }
             told(Event::FrontFailed(&why));
             self.front = Front::start(&self.serve.process())?;
-            self.publish();
+            self.stop.publish(self.front.killer());
             self.start_vm()?;
-        }
-    }
-
-    /// Lets the stopper know of the front.
-    fn publish(&self) {
-        let mut front = self.stop.front.lock().unwrap_or_else(PoisonError::into_inner);
-        *front = Some(self.front.killer());
-        drop(front);
-        if self.stop.asked.load(Ordering::Acquire) {
-            self.stopper().stop();
         }
     }
 
@@ -289,7 +249,9 @@ impl Serving<'_> {
         let prepare = |what| move |cause| LaunchError::Prepare { what, cause };
         let (fronts, vms) = socket_pair().map_err(prepare("a socket"))?;
         let serve = &self.serve;
-        let mut launch = Launch::new(serve.node, &serve.vm, serve.code, &serve.name)
+        let mut config = serve.vm.clone();
+        config.memory_limit = self.stop.memory_limit().unwrap_or(config.memory_limit);
+        let mut launch = Launch::new(serve.node, &config, serve.code, &serve.name)
             .front(vms)
             .die_with_parent(true)
             .new_session(true)
@@ -315,6 +277,7 @@ impl Serving<'_> {
         self.next = self.next.wrapping_add(1);
         self.front.say(Message::Vm(id), Some(fronts.as_fd()));
         let killer = vmm.killer();
+        self.stop.add(id, killer.clone(), config.memory_limit);
         let running = Running {
             vmm,
             killer,
@@ -327,6 +290,7 @@ impl Serving<'_> {
 
     fn reap(&mut self, id: u32, told: &mut impl FnMut(Event<'_>)) {
         let Some(vm) = self.vms.remove(&id) else { return };
+        self.stop.remove(id);
         match vm.vmm.wait_told() {
             Ok((exit, has_told)) => told(Event::Ended {
                 exit: &exit,
@@ -355,7 +319,7 @@ impl Serving<'_> {
 
     /// VMs end by themselves when the front has gone; those that do not are made to.
     fn end_vms(&mut self, stopped: bool, told: &mut impl FnMut(Event<'_>)) {
-        let at_once = self.stop.at_once.load(Ordering::Acquire);
+        let at_once = self.stop.at_once();
         let time = match (at_once, stopped) {
             (true, _) => Duration::ZERO,
             (false, true) => FAREWELL,

@@ -13,7 +13,7 @@ use crate::{
     Node,
     child::{Command, Place},
     error::{Error, LaunchError},
-    process::{Child, Status, poll_readable, send_signal},
+    process::{Child, Status, poll_readable, queue_signal, send_signal},
     report::Reports,
     run::signal_name,
 };
@@ -250,6 +250,15 @@ impl Killer {
     /// ESRCH if the process has ended and has been waited for.
     pub fn kill(&self, signal: i32) -> io::Result<()> {
         send_signal(self.0.pidfd.as_fd(), signal)
+    }
+
+    /// Sets the most guest memory in bytes. What is mapped already stays; a program that asks for more than the limit is
+    /// out of memory then.
+    ///
+    /// # Errors
+    /// ESRCH as for [`Killer::kill`].
+    pub fn set_memory_limit(&self, bytes: u64) -> io::Result<()> {
+        queue_signal(self.0.pidfd.as_fd(), mote_config::signal::MEMORY_LIMIT, bytes)
     }
 
     /// Waits until the process has ended, without reaping it; false if `timeout_ms` passed first (-1: for ever).

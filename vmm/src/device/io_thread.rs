@@ -6,6 +6,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use mote_config::signal::MEMORY_LIMIT;
 use vmm_sys_util::eventfd::EventFd;
 
 use super::ring::ProtocolError;
@@ -82,7 +83,14 @@ impl Shared {
 /// Signals that ask the process to end.
 const ENDING: [i32; 4] = [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGQUIT];
 
-/// Blocks the ending signals in this thread and those it starts, and returns a descriptor that reads them. Installs
+/// What a signal asks for.
+enum Request {
+    Stop(i32),
+    /// The most guest memory in bytes.
+    MemoryLimit(u64),
+}
+
+/// Blocks the signals that ask for something in this thread and those it starts, and returns a descriptor that reads them. Installs
 /// the empty handler of the signal that interrupts the vCPU.
 ///
 /// # Errors
@@ -94,7 +102,7 @@ pub fn take_signals() -> io::Result<OwnedFd> {
     unsafe {
         let mut set: libc::sigset_t = std::mem::zeroed();
         libc::sigemptyset(&raw mut set);
-        for signal in ENDING {
+        for signal in ENDING.into_iter().chain([MEMORY_LIMIT]) {
             libc::sigaddset(&raw mut set, signal);
         }
         if libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut()) != 0 {
@@ -172,9 +180,13 @@ fn watch(shared: &Shared, signals: &OwnedFd, mut end: Option<Instant>) {
             let _ = shared.doorbell.read();
         }
         if list[1].revents != 0
-            && let Some(signal) = read_signal(signals)
+            && let Some(request) = read_signal(signals)
         {
-            stop(shared, &mut shared.lock(), Stop::Signal(signal));
+            let mut state = shared.lock();
+            match request {
+                Request::Stop(signal) => stop(shared, &mut state, Stop::Signal(signal)),
+                Request::MemoryLimit(bytes) => state.space.set_limit(bytes),
+            }
         }
         if end.is_some_and(|end| Instant::now() >= end) {
             end = None;
@@ -196,14 +208,16 @@ fn stop(shared: &Shared, state: &mut State, why: Stop) {
     shared.changed.notify_all();
 }
 
-fn read_signal(signals: &OwnedFd) -> Option<i32> {
+fn read_signal(signals: &OwnedFd) -> Option<Request> {
     // SAFETY: an all-zero record is a valid value.
     let mut info: libc::signalfd_siginfo = unsafe { std::mem::zeroed() };
     // SAFETY: the record is valid for its size.
     let n = unsafe { libc::read(signals.as_raw_fd(), (&raw mut info).cast(), size_of_val(&info)) };
-    if usize::try_from(n) == Ok(size_of_val(&info)) {
-        i32::try_from(info.ssi_signo).ok()
-    } else {
-        None
+    if usize::try_from(n) != Ok(size_of_val(&info)) {
+        return None;
+    }
+    match i32::try_from(info.ssi_signo).ok()? {
+        MEMORY_LIMIT if info.ssi_code == libc::SI_QUEUE => Some(Request::MemoryLimit(info.ssi_ptr)),
+        signal => Some(Request::Stop(signal)),
     }
 }

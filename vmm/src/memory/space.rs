@@ -60,7 +60,10 @@ pub struct Space {
     tables: PageTables,
     regions: Vec<Region>,
     pieces: BTreeMap<u64, Piece>,
+    first_frame: u64,
     next_frame: u64,
+    /// Where the frames end that the limit allows.
+    end: u64,
     /// Guest-physical memory that the hypervisor knows of. Frames beyond it need another memslot first.
     backed: u64,
     mapped: u64,
@@ -73,17 +76,37 @@ impl Space {
     /// the hypervisor knows of at start.
     #[must_use]
     pub fn new(mem: Reservation, first_frame: u64, backed: u64, limit: u64) -> Space {
-        Space {
+        let mut space = Space {
             mem,
             tables: PageTables::new(),
             regions: Vec::with_capacity(8),
             pieces: BTreeMap::new(),
+            first_frame,
             next_frame: first_frame,
+            end: 0,
             backed,
             mapped: 0,
             peak: 0,
-            limit,
-        }
+            limit: 0,
+        };
+        space.set_limit(limit);
+        space
+    }
+
+    /// Guest-physical memory for frames that a limit takes, in bytes: twice the limit, as a piece keeps its frame when
+    /// nothing of it is mapped, and more for pieces that are only partly mapped and for page tables.
+    #[must_use]
+    pub const fn frames(limit: u64) -> u64 {
+        const SLACK: u64 = 128 << 20;
+        limit.saturating_mul(2).saturating_add(SLACK + limit / 256)
+    }
+
+    /// Sets the most bytes that the guest may map. What is mapped already stays.
+    pub fn set_limit(&mut self, limit: u64) {
+        self.limit = limit;
+        let end = self.first_frame.saturating_add(Space::frames(limit));
+        // Frames that were taken stay taken.
+        self.end = self.end.max(end.min(self.mem.len()));
     }
 
     /// The memory itself.
@@ -292,9 +315,9 @@ impl Space {
 
     fn take_frame(&mut self) -> Result<u64, SpaceError> {
         let frame = self.next_frame;
-        // The reservation is larger than the limit, as pieces can be mapped in part or not at all; past that, the
-        // space is as full as the limit says.
-        if frame + LARGE_PAGE_SIZE > self.mem.len() {
+        // There are more frames than the limit, as pieces can be mapped in part or not at all; past that, the space is
+        // as full as the limit says.
+        if frame + LARGE_PAGE_SIZE > self.end {
             return Err(SpaceError::Limit {
                 mapped: self.mapped,
                 more: LARGE_PAGE_SIZE,
@@ -378,6 +401,31 @@ mod tests {
 
     fn space(limit: u64) -> Space {
         Space::new(Reservation::new(64 << 20).unwrap(), FIRST, 16 << 20, limit)
+    }
+
+    #[test]
+    fn the_limit_can_change() {
+        let mut s = space(4 << 20);
+        s.map(MMAP_START, 4 << 20).unwrap();
+        let more = MMAP_START + (4 << 20);
+        assert!(matches!(
+            s.map(more, PAGE_SIZE),
+            Err(SpaceError::Limit { limit: 4_194_304, .. })
+        ));
+        s.set_limit(6 << 20);
+        s.map(more, LARGE_PAGE_SIZE).unwrap();
+        s.set_limit(1 << 20);
+        assert!(matches!(
+            s.map(more + LARGE_PAGE_SIZE, PAGE_SIZE),
+            Err(SpaceError::Limit { .. })
+        ));
+        s.unmap(MMAP_START, 6 << 20).unwrap();
+        s.map(MMAP_START, 1 << 20).unwrap();
+        s.set_limit(u64::MAX);
+        assert!(
+            matches!(s.map(MMAP_START, 1 << 30), Err(SpaceError::Limit { .. })),
+            "the reservation is the end of all"
+        );
     }
 
     #[test]

@@ -57,10 +57,12 @@ impl wasip2::exports::http::incoming_handler::Guest for Handler {
                 std::hint::spin_loop();
             },
             "/eat" => {
+                let most = query.parse().unwrap_or(usize::MAX);
                 let mut eaten: Vec<Vec<u8>> = Vec::new();
-                loop {
-                    eaten.push(vec![1; 16 << 20]);
+                while eaten.len() < most {
+                    eaten.push(vec![1; 1 << 20]);
                 }
+                text(out, 200, &format!("ate {} MiB\n", eaten.len()));
             }
             "/fetch" => text(out, 200, &format!("{}\n", fetch::fetch(query))),
             _ => text(out, 404, "nothing there\n"),

@@ -28,7 +28,7 @@ struct Served {
 }
 
 /// Serves with the two scripts, at most 2 VMs, and calls `act` meanwhile.
-fn serve(front: &str, vm: &str, act: impl FnOnce(Stopper) + Send + 'static) -> Served {
+fn serve(front: &str, vm: &str, act: impl FnOnce(Handle) + Send + 'static) -> Served {
     let temp = tempfile::tempdir().unwrap();
     for (name, script) in [("mote-http", format!("{SAY}\n{front}")), ("mote-vmm", vm.into())] {
         let path = temp.path().join(name);
@@ -54,10 +54,10 @@ fn serve(front: &str, vm: &str, act: impl FnOnce(Stopper) + Send + 'static) -> S
     .start()
     .unwrap();
     let (tell, ready) = mpsc::channel();
-    let stopper = serving.stopper();
+    let handle = serving.handle();
     let acting = thread::spawn(move || {
         if ready.recv().is_ok() {
-            act(stopper);
+            act(handle);
         }
     });
     let begin = Instant::now();

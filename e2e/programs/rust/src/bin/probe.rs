@@ -27,6 +27,7 @@ fn main() {
         Some("spin") => spin(),
         Some("alloc") => alloc(),
         Some("touch") => touch(number().unwrap_or(1)),
+        Some("grow") => grow(args.get(2).map_or("/size", String::as_str)),
         Some("loop") => compute(number().unwrap_or(1_000_000_000)),
         Some("sleep") => sleep(number().unwrap_or(1000)),
         Some("ticks") => ticks(number().unwrap_or(10)),
@@ -174,6 +175,21 @@ fn touch(mebibytes: u64) {
         .map(|_| black_box(vec![0x5a_u8; 1 << 20]))
         .collect();
     println!("touched {} MiB", kept.len());
+}
+
+/// Touches as many MiB as a file says, each time that it says something else, and keeps them.
+fn grow(path: &str) {
+    let mut kept: Vec<Vec<u8>> = Vec::new();
+    println!("waiting");
+    loop {
+        let text = std::fs::read_to_string(path).unwrap_or_default();
+        let size = text.trim().parse().unwrap_or(0);
+        if size != kept.len() {
+            kept.resize_with(size, || black_box(vec![0x5a_u8; 1 << 20]));
+            println!("touched {} MiB", kept.len());
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
 }
 
 /// A chain of dependent integer operations that no compiler shortens.
