@@ -10,6 +10,7 @@ use containerd_shim_protos::api::DeleteResponse;
 use containerd_shim_protos::protobuf::{Message, MessageField};
 
 use crate::bootstrap::{self, BootstrapError};
+use crate::cgroup::{self, CgroupError};
 use crate::exit::Exit;
 use crate::flags::Flags;
 use crate::record::{Process, Record};
@@ -27,6 +28,8 @@ pub(crate) enum CleanupError {
     Bootstrap(#[from] BootstrapError),
     #[error("reading the task's state in {bundle}: {source}")]
     Record { bundle: PathBuf, source: io::Error },
+    #[error(transparent)]
+    Cgroup(#[from] CgroupError),
     #[error("task {id}: process {pid} does not end after SIGKILL")]
     Stuck { id: String, pid: u32 },
     #[error("writing the answer: {0}")]
@@ -76,6 +79,8 @@ fn clean(bundle: &Path) -> Result<(u32, Exit), CleanupError> {
     })?;
     let mut answer = (0, Exit::now(128 + 9));
     if let Some(record) = record {
+        // They tell of a process that the daemon had started but not noted yet, and of helpers of the VMM.
+        cgroup::kill_all(&record.cgroups, KILL_WAIT)?;
         if let Some(process) = &record.process {
             answer.0 = process.pid;
             if record.exit.is_none() {

@@ -2,6 +2,7 @@
 //!
 //! The VMM joins before it executes, so that all it ever allocates is charged to the container.
 
+mod end;
 mod limits;
 pub(crate) mod path;
 pub(crate) mod stats;
@@ -9,6 +10,8 @@ pub(crate) mod stats;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+pub(crate) use end::{kill_all, remove};
 
 use crate::grant::Grant;
 
@@ -33,6 +36,8 @@ pub(crate) enum CgroupError {
     },
     #[error("the freezer of cgroup {0} does not stop its processes")]
     Freeze(PathBuf),
+    #[error("processes of cgroup {0} do not end after SIGKILL")]
+    Busy(PathBuf),
     #[error("removing cgroup {path}: {source}")]
     Remove { path: PathBuf, source: io::Error },
 }
@@ -231,36 +236,6 @@ impl Cgroup {
         }
         Ok(())
     }
-}
-
-/// Removes cgroup directories. A process that was just killed keeps its cgroup busy for a moment, so this tries for
-/// up to a second.
-///
-/// # Errors
-/// [`CgroupError::Remove`] for one that stays busy.
-pub(crate) fn remove(directories: &[PathBuf]) -> Result<(), CgroupError> {
-    let mut result = Ok(());
-    for dir in directories {
-        let mut wait = Duration::from_millis(1);
-        loop {
-            match std::fs::remove_dir(dir) {
-                Ok(()) => break,
-                Err(e) if e.kind() == io::ErrorKind::NotFound => break,
-                Err(source) if wait > Duration::from_millis(512) => {
-                    result = Err(CgroupError::Remove {
-                        path: dir.clone(),
-                        source,
-                    });
-                    break;
-                }
-                Err(_) => {
-                    std::thread::sleep(wait);
-                    wait *= 2;
-                }
-            }
-        }
-    }
-    result
 }
 
 /// Makes a directory of version 2. Controllers reach it only if every ancestor hands them down
