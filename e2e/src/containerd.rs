@@ -195,6 +195,19 @@ impl Containerd {
         self.wait()
     }
 
+    /// Kills the process with SIGKILL and starts it again over the same files.
+    ///
+    /// # Errors
+    /// If it does not come back.
+    pub fn crash(&self) -> Result<()> {
+        if let Some(mut child) = self.lock().take() {
+            child.kill()?;
+            child.wait()?;
+        }
+        self.spawn()?;
+        self.wait()
+    }
+
     fn path(&self) -> String {
         let own = [
             paths::root().join("bin"),

@@ -337,10 +337,19 @@ impl<'a> Pod<'a> {
     /// The runtime's.
     pub fn start(&mut self, spec: &Spec) -> Result<String> {
         let id = self.create(spec)?;
-        self.cri
-            .start_container(container(&id))
-            .context("StartContainer")?;
+        self.start_created(&id)?;
         Ok(id)
+    }
+
+    /// Starts a container that was created.
+    ///
+    /// # Errors
+    /// The runtime's.
+    pub fn start_created(&self, id: &str) -> Result<()> {
+        self.cri
+            .start_container(container(id))
+            .context("StartContainer")?;
+        Ok(())
     }
 
     /// Runs a container to its end.

@@ -30,6 +30,10 @@ fn main() {
         Some("grow") => grow(args.get(2).map_or("/size", String::as_str)),
         Some("loop") => compute(number().unwrap_or(1_000_000_000)),
         Some("sleep") => sleep(number().unwrap_or(1000)),
+        Some("lasts") => {
+            sleep(number().unwrap_or(0));
+            exit(i32::try_from(number_at(&args, 3)).unwrap_or(-1));
+        }
         Some("ticks") => ticks(number().unwrap_or(10)),
         Some("terminals") => {
             use std::io::{IsTerminal, stderr, stdin, stdout};
