@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 
+use crate::cri::Cri;
+use crate::cri::messages::Empty;
 use crate::images::{Form, PAUSE};
 use crate::{leaks, paths};
 
@@ -192,7 +194,8 @@ impl Containerd {
     pub fn restart(&self) -> Result<()> {
         self.stop_process();
         self.spawn()?;
-        self.wait()
+        self.wait()?;
+        self.wait_for_pods()
     }
 
     /// Kills the process with SIGKILL and starts it again over the same files.
@@ -205,7 +208,21 @@ impl Containerd {
             child.wait()?;
         }
         self.spawn()?;
-        self.wait()
+        self.wait()?;
+        self.wait_for_pods()
+    }
+
+    /// Waits until it has found the pods that it had before.
+    fn wait_for_pods(&self) -> Result<()> {
+        let give_up = Instant::now() + Duration::from_secs(30);
+        loop {
+            let asked = Cri::connect(self).and_then(|cri| Ok(cri.list_pod_sandbox(Empty {})?));
+            match asked {
+                Ok(_) => return Ok(()),
+                Err(error) => ensure!(Instant::now() < give_up, "{error:#}"),
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
     }
 
     fn path(&self) -> String {

@@ -13,9 +13,9 @@ use mote_e2e::{kvm, leaks};
 
 const MIB: i64 = 1 << 20;
 
-fn image(daemon: &Containerd, program: &str) -> String {
+fn image(daemon: &Containerd, name: &str, program: &str) -> String {
     images::import_pause(daemon).unwrap();
-    let image = Image::program("update", Form::Rootfs, program);
+    let image = Image::program(name, Form::Rootfs, program);
     image.import(daemon).unwrap();
     image.name
 }
@@ -63,7 +63,7 @@ fn a_program_gets_more_memory_and_less() {
         return;
     }
     let daemon = Containerd::shared();
-    let image = image(daemon, "probe-rust-p1");
+    let image = image(daemon, "update", "probe-rust-p1");
     let volume = tempfile::tempdir().unwrap();
     let grow = |mebibytes: &str| std::fs::write(volume.path().join("size"), mebibytes).unwrap();
     let mut pod = Pod::run(daemon, "update").unwrap();
@@ -98,7 +98,6 @@ fn a_program_gets_more_memory_and_less() {
     grow("150");
     let status = pod.wait(&id).unwrap();
     assert_eq!((status.exit_code, status.reason.as_str()), (137, "OOMKilled"));
-    assert!(update(&pod, &id, memory(256)).is_err(), "it has ended");
     pod.remove().unwrap();
 }
 
@@ -108,7 +107,7 @@ fn the_vms_of_a_server_get_more_memory() {
         return;
     }
     let daemon = Containerd::shared();
-    let image = image(daemon, "exchange-rust");
+    let image = image(daemon, "update-server", "exchange-rust");
     let mut pod = Pod::run(daemon, "update-server").unwrap();
     let address = SocketAddr::new(pod.ip().unwrap().parse().unwrap(), 8080);
     let id = pod.start(&Spec::new("main", &image).memory(64 * MIB)).unwrap();
