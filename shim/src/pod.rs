@@ -41,6 +41,9 @@ pub(crate) struct Pod {
 #[derive(Default)]
 struct Tasks {
     slots: HashMap<String, Slot>,
+    /// Deleted tasks whose bundle is still there: containerd removes it last. One that dies before that looks for the
+    /// task when it starts anew, and would lose the exit code if there were none.
+    deleted: HashMap<String, Arc<Task>>,
     /// containerd has called Shutdown at least once. It does after each container's end, also while others of the
     /// pod still run, and not always once more after the last.
     shutdown_asked: bool,
@@ -77,6 +80,7 @@ impl Pod {
             if tasks.slots.contains_key(&id) {
                 return Err(TaskError::Exists(id));
             }
+            tasks.deleted.remove(&id);
             tasks.slots.insert(id.clone(), Slot::Creating);
         }
         // A call that times out is dropped wherever it waits. The work goes on apart from it, and if nobody takes the
@@ -190,10 +194,14 @@ impl Pod {
     /// # Errors
     /// [`TaskError::NoTask`], [`TaskError::Creating`].
     pub(crate) fn task(&self, id: &str) -> Result<Arc<Task>, TaskError> {
-        match self.tasks().slots.get(id) {
+        let tasks = self.tasks();
+        match tasks.slots.get(id) {
             Some(Slot::Ready(task)) => Ok(Arc::clone(task)),
             Some(Slot::Creating) => Err(TaskError::Creating(id.to_owned())),
-            None => Err(TaskError::NoTask(id.to_owned())),
+            None => {
+                let deleted = tasks.deleted.get(id).filter(|task| task.bundle.exists());
+                deleted.cloned().ok_or_else(|| TaskError::NoTask(id.to_owned()))
+            }
         }
     }
 
@@ -252,7 +260,10 @@ impl Pod {
     fn forget(self: &Arc<Pod>, id: &str) {
         let leave = {
             let mut tasks = self.tasks();
-            tasks.slots.remove(id);
+            tasks.deleted.retain(|_, task| task.bundle.exists());
+            if let Some(Slot::Ready(task)) = tasks.slots.remove(id) {
+                tasks.deleted.insert(id.to_owned(), task);
+            }
             tasks.shutdown_asked && tasks.slots.is_empty()
         };
         if leave {
@@ -339,12 +350,15 @@ mod tests {
         let saved = Record::load(bundle.path()).unwrap().unwrap();
         assert_eq!(saved.exit.unwrap().code, 143);
         assert_eq!(pod.delete("s1").await.unwrap().1.code, 143);
-        assert!(matches!(pod.task("s1"), Err(TaskError::NoTask(_))));
+        // Whoever asks again, because it died before it could make use of the answer, gets the same.
+        assert_eq!(pod.delete("s1").await.unwrap().1.code, 143);
+        assert_eq!(pod.task("s1").unwrap().pids().await.len(), 1);
         assert_eq!(
-            std::fs::read_dir(bundle.path()).unwrap().count(),
-            1,
-            "only config.json is left"
+            Record::load(bundle.path()).unwrap().unwrap().exit.unwrap().code,
+            143
         );
+        drop(bundle);
+        assert!(matches!(pod.task("s1"), Err(TaskError::NoTask(_))));
     }
 
     #[tokio::test(flavor = "current_thread")]

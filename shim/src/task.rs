@@ -273,6 +273,9 @@ impl Task {
     pub(crate) async fn delete(&self) -> Result<(u32, Exit), TaskError> {
         let mut inner = self.main.turn().await;
         inner.machine.may_delete()?;
+        if inner.machine.phase() == Phase::Deleted {
+            return Ok((inner.machine.pid(), inner.machine.delete()?));
+        }
         inner.discard();
         self.end_execs().await;
         let record = self.record.lock().await.clone();
@@ -280,7 +283,16 @@ impl Task {
         let released = tokio::task::spawn_blocking(move || release(&record)).await;
         let exit = inner.machine.delete()?;
         if matches!(released, Ok(true)) {
-            Record::remove(&self.bundle);
+            // The record stays as long as the bundle, for its exit code. One that cannot be saved tells of less.
+            let _ = self
+                .save(|record| {
+                    record.phase = Phase::Deleted;
+                    record.process = None;
+                    record.rootfs = None;
+                    record.cgroups.clear();
+                    record.exit = Some(exit);
+                })
+                .await;
         }
         let pid = inner.machine.pid();
         self.events.publish(Event::Delete {
