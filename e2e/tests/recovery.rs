@@ -15,6 +15,9 @@ use mote_e2e::{kvm, leaks};
 const SHIM: &str = "containerd-shim-mote-v1";
 const VMM: &str = "mote-vmm";
 
+/// Held by the test that kills containerd, which is one for all.
+static ALONE: Mutex<()> = Mutex::new(());
+
 /// Whom to kill.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Victim {
@@ -181,6 +184,7 @@ fn killed_in_each_state() {
     if !kvm::ready() {
         return;
     }
+    let _alone = ALONE.lock();
     let daemon = Containerd::shared();
     let image = image(daemon);
     let mut neighbour = Neighbour::start(daemon, &image);
@@ -337,6 +341,7 @@ fn killed_at_random() {
     if !kvm::ready() {
         return;
     }
+    let _alone = ALONE.lock();
     let daemon = Containerd::shared();
     let image = image(daemon);
     let (kills, seed) = (number("MOTE_KILLS", 200), number("MOTE_SEED", 0x6d6f_7465));
