@@ -462,15 +462,10 @@ impl<'a> Pod<'a> {
         let stopped = if self.id.is_empty() {
             Ok(())
         } else {
-            self.cri
-                .stop_pod_sandbox(self.request())
+            let stopped = self.cri.stop_pod_sandbox(self.request());
+            gone(stopped)
                 .context("StopPodSandbox")
-                .and_then(|_| {
-                    self.cri
-                        .remove_pod_sandbox(self.request())
-                        .context("RemovePodSandbox")
-                })
-                .map(drop)
+                .and_then(|()| gone(self.cri.remove_pod_sandbox(self.request())).context("RemovePodSandbox"))
         };
         leaks::remove_cgroups(self.cgroup());
         let _ = fs::remove_dir_all(&self.config.log_directory);
@@ -489,6 +484,14 @@ impl Drop for Pod<'_> {
         if !self.removed {
             let _ = self.tear_down();
         }
+    }
+}
+
+/// What is not there needs no removal; containerd 1.6 says so, later ones say that it is done.
+fn gone<T>(answer: Result<T, tonic::Status>) -> Result<()> {
+    match answer {
+        Err(status) if status.code() != tonic::Code::NotFound => Err(status.into()),
+        _ => Ok(()),
     }
 }
 

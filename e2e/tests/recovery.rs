@@ -5,10 +5,10 @@ use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use mote_e2e::containerd::Containerd;
+use mote_e2e::containerd::{Containerd, SANDBOXER, Series, matrix};
 use mote_e2e::cri::messages::{ContainerState, Empty, PodSandboxId};
 use mote_e2e::ctr;
-use mote_e2e::images::{self, Form, Image};
+use mote_e2e::images::{Form, Image};
 use mote_e2e::pod::{Pod, Spec};
 use mote_e2e::{kvm, leaks};
 
@@ -38,10 +38,18 @@ enum State {
 }
 
 fn image(daemon: &Containerd) -> String {
-    images::import_pause(daemon).unwrap();
     let image = Image::program("recovery", Form::Rootfs, "probe-rust-p1");
     image.import(daemon).unwrap();
     image.name
+}
+
+/// The handlers of one containerd: with version 2 also that of the sandbox API.
+fn handlers(daemon: &Containerd) -> Vec<Containerd> {
+    let mut all = vec![daemon.with_handler(daemon.handler)];
+    if daemon.series == Series::V2_1 {
+        all.push(daemon.with_handler(SANDBOXER));
+    }
+    all
 }
 
 fn kill(pids: &[u32]) {
@@ -185,16 +193,19 @@ fn killed_in_each_state() {
         return;
     }
     let _alone = ALONE.lock();
-    let daemon = Containerd::shared();
-    let image = image(daemon);
-    let mut neighbour = Neighbour::start(daemon, &image);
-    for state in [State::Created, State::Running, State::Paused, State::Ended] {
-        for victim in [Victim::Shim, Victim::Vmm, Victim::Containerd] {
-            strike(daemon, &image, state, victim);
-            neighbour.check();
+    matrix::each_series(|daemon| {
+        let image = image(daemon);
+        let mut neighbour = Neighbour::start(daemon, &image);
+        for daemon in &handlers(daemon) {
+            for state in [State::Created, State::Running, State::Paused, State::Ended] {
+                for victim in [Victim::Shim, Victim::Vmm, Victim::Containerd] {
+                    strike(daemon, &image, state, victim);
+                    neighbour.check();
+                }
+            }
         }
-    }
-    neighbour.end();
+        neighbour.end();
+    });
 }
 
 /// Pods that are struck at the same time.
@@ -342,10 +353,14 @@ fn killed_at_random() {
         return;
     }
     let _alone = ALONE.lock();
-    let daemon = Containerd::shared();
+    let (kills, seed) = (number("MOTE_KILLS", 68), number("MOTE_SEED", 0x6d6f_7465));
+    println!("{kills} kills on each containerd, seed {seed}");
+    matrix::each_series(|daemon| kill_at_random(daemon, kills, seed));
+}
+
+fn kill_at_random(daemon: &Containerd, kills: u64, seed: u64) {
     let image = image(daemon);
-    let (kills, seed) = (number("MOTE_KILLS", 200), number("MOTE_SEED", 0x6d6f_7465));
-    println!("{kills} kills, seed {seed}");
+    let handlers = handlers(daemon);
     let mut dice = Dice(seed);
     let mut neighbour = Neighbour::start(daemon, &image);
     let mut done = 0;
@@ -361,8 +376,11 @@ fn killed_at_random() {
         }
         let crash = plans.iter().any(|plan| plan.victim == Victim::Containerd);
         let lanes: Vec<(Known, Option<Pod<'_>>, Came)> = thread::scope(|scope| {
-            let image = &image;
+            let (image, handlers) = (&image, &handlers);
+            let mut lane = 0;
             let lanes = plans.map(|plan| {
+                let daemon = &handlers[lane % handlers.len()];
+                lane += 1;
                 scope.spawn(move || {
                     let known = Mutex::new(Known::default());
                     let (pod, came) = thread::scope(|scope| {
