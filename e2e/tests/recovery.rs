@@ -354,8 +354,9 @@ fn killed_at_random() {
     }
     let _alone = ALONE.lock();
     let (kills, seed) = (number("MOTE_KILLS", 68), number("MOTE_SEED", 0x6d6f_7465));
-    println!("{kills} kills on each containerd, seed {seed}");
-    matrix::each_series(|daemon| kill_at_random(daemon, kills, seed));
+    println!("{kills} kills, seed {seed}");
+    let series = Series::chosen().unwrap().unwrap_or(Series::V2_1);
+    kill_at_random(Containerd::of(series), kills, seed);
 }
 
 fn kill_at_random(daemon: &Containerd, kills: u64, seed: u64) {
