@@ -353,8 +353,8 @@ fn killed_at_random() {
         return;
     }
     let _alone = ALONE.lock();
-    let (kills, seed) = (number("MOTE_KILLS", 68), number("MOTE_SEED", 0x6d6f_7465));
-    println!("{kills} kills, seed {seed}");
+    let (kills, seed) = (number("MOTE_KILLS", 16), number("MOTE_SEED", 0x6d6f_7465));
+    println!("{kills} kills, seed {seed}; MOTE_KILLS and MOTE_SEED ask for others");
     let series = Series::chosen().unwrap().unwrap_or(Series::V2_1);
     kill_at_random(Containerd::of(series), kills, seed);
 }
