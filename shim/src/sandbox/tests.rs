@@ -76,5 +76,9 @@ async fn a_sandboxs_life() {
     };
     calls.shutdown_sandbox(&context(), shutdown).await.unwrap();
     calls.pod.wait_done().await;
-    assert!(!bundle.path().join("mote-task.json").exists());
+    let kept = std::fs::read_to_string(bundle.path().join("mote-task.json")).unwrap();
+    assert!(
+        kept.contains("143"),
+        "the exit code stays as long as the bundle: {kept}"
+    );
 }
