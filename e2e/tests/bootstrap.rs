@@ -178,3 +178,60 @@ fn a_checkpoint_is_not_restored() {
     host.delete(&task).unwrap();
     host.clean(&[&task]).unwrap();
 }
+
+#[test]
+fn a_machine_without_kvm() {
+    if !kvm::ready() {
+        return;
+    }
+    let host = Host::new("no-kvm").unwrap().without_kvm();
+    let task = format!("no-kvm-{}", std::process::id());
+    let bundle = host.bundle(&task, "probe-rust-p1", &["exit"], None).unwrap();
+    let started = host.start(&task).unwrap();
+    let mut shim = Client::connect(&started.address).unwrap();
+    let request = create(&host, &task, &bundle);
+    let refused = shim
+        .call::<_, PidResponse>(TASK_V3, "Create", &request)
+        .unwrap_err();
+    let refused = refused.to_string();
+    assert!(refused.contains("/dev/kvm does not exist"), "{refused}");
+    assert!(
+        refused.contains("modprobe") && refused.contains("mote doctor"),
+        "{refused}"
+    );
+    let _: Empty = shim.call(TASK_V3, "Shutdown", &id(&task)).unwrap();
+    host.delete(&task).unwrap();
+    host.clean(&[&task]).unwrap();
+}
+
+#[test]
+fn a_killed_shim_leaves_nothing_of_its_pod() {
+    if !kvm::ready() {
+        return;
+    }
+    let host = Host::new("killed").unwrap();
+    let pod = format!("killed-{}", std::process::id());
+    let bundle = host.sandbox_bundle(&pod).unwrap();
+    let mut shim = Client::connect(&host.start(&pod).unwrap().address).unwrap();
+    let request = CreateSandboxRequest {
+        sandbox_id: pod.clone(),
+        bundle_path: bundle.display().to_string(),
+        ..Default::default()
+    };
+    let _: Empty = shim.call(SANDBOX, "CreateSandbox", &request).unwrap();
+    let sandbox: StartSandboxResponse = shim.call(SANDBOX, "StartSandbox", &id(&pod)).unwrap();
+    let tasks: Vec<String> = (0..2).map(|n| format!("{pod}-c{n}")).collect();
+    for task in &tasks {
+        let bundle = host.bundle(task, "probe-rust-p1", &["spin"], Some(&pod)).unwrap();
+        let _: PidResponse = shim
+            .call(TASK_V3, "Create", &create(&host, task, &bundle))
+            .unwrap();
+        let _: PidResponse = shim.call(TASK_V3, "Start", &id(task)).unwrap();
+    }
+    let pid = libc::pid_t::try_from(sandbox.pid).unwrap();
+    // SAFETY: takes no pointers; the shim has just said that this is its number.
+    assert_eq!(unsafe { libc::kill(pid, libc::SIGKILL) }, 0);
+    // containerd calls this once, for the sandbox: it has started nothing for the containers.
+    host.delete(&pod).unwrap();
+    host.clean(&[&pod, &tasks[0], &tasks[1]]).unwrap();
+}

@@ -90,6 +90,9 @@ fn clean(bundle: &Path) -> Result<(u32, Exit), CleanupError> {
         for process in &record.execs {
             kill(&record.id, process)?;
         }
+        for member in &record.members {
+            clean_member(member)?;
+        }
         if let Some(exit) = record.exit {
             answer.1 = exit;
         }
@@ -99,6 +102,23 @@ fn clean(bundle: &Path) -> Result<(u32, Exit), CleanupError> {
     }
     remove_dead_socket(bundle);
     Ok(answer)
+}
+
+/// Ends what a container of a dead sandbox has on the host. Its record stays, with its exit status, until containerd removes
+/// the bundle.
+fn clean_member(bundle: &Path) -> Result<(), CleanupError> {
+    let record = Record::load(bundle).map_err(|source| CleanupError::Record {
+        bundle: bundle.to_owned(),
+        source,
+    })?;
+    let Some(record) = record else { return Ok(()) };
+    for process in record.process.iter().chain(&record.execs) {
+        if record.exit.is_none() {
+            kill(&record.id, process)?;
+        }
+    }
+    release(&record);
+    Ok(())
 }
 
 fn kill(id: &str, process: &Process) -> Result<(), CleanupError> {
@@ -146,6 +166,7 @@ mod tests {
             rootfs: None,
             cgroups: Vec::new(),
             execs: Vec::new(),
+            members: Vec::new(),
             netns: None,
             exit,
         }
@@ -172,6 +193,21 @@ mod tests {
         let me = Process::of(std::process::id()).unwrap();
         record(Some(me), Some(Exit::now(42))).save(bundle.path()).unwrap();
         assert_eq!(clean(bundle.path()).unwrap().1.code, 42);
+    }
+
+    #[test]
+    fn a_dead_sandbox_takes_its_containers_along() {
+        let (sandbox, container) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let mut child = std::process::Command::new("sleep").arg("100").spawn().unwrap();
+        let process = Process::of(child.id()).unwrap();
+        record(Some(process), None).save(container.path()).unwrap();
+        let mut of_sandbox = record(None, None);
+        of_sandbox.members = vec![container.path().into(), "/nonexistent/gone".into()];
+        of_sandbox.save(sandbox.path()).unwrap();
+        let reaper = std::thread::spawn(move || child.wait().unwrap());
+        clean(sandbox.path()).unwrap();
+        assert!(!reaper.join().unwrap().success());
+        assert!(Record::load(container.path()).unwrap().is_some());
     }
 
     #[test]

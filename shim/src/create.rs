@@ -83,6 +83,7 @@ pub(crate) async fn create(context: &Context, request: Request) -> Result<Task, 
         rootfs: None,
         cgroups: Vec::new(),
         execs: Vec::new(),
+        members: Vec::new(),
         netns: spec.network_namespace().map(PathBuf::from),
         exit: None,
     };
@@ -131,6 +132,7 @@ pub(crate) fn sandbox(context: &Context, request: sandbox::Request) -> Result<Ta
         rootfs: None,
         cgroups: Vec::new(),
         execs: Vec::new(),
+        members: Vec::new(),
         netns: netns.clone(),
         exit: None,
     };

@@ -15,7 +15,7 @@ use crate::create::Context;
 use crate::events::Publisher;
 use crate::flags::Flags;
 use crate::pod::Pod;
-use crate::start::SOCKET_FD;
+use crate::start::{SOCKET_FD, VERSION_3};
 use crate::{logger, sandbox, service};
 
 /// Why the daemon ended at once.
@@ -72,6 +72,9 @@ async fn serve(flags: &Flags) -> Result<(), DaemonError> {
         network: std::sync::Arc::default(),
     };
     let pod = Pod::new(context);
+    if std::env::var_os(VERSION_3).is_some() {
+        pod.keep_members();
+    }
     // SAFETY: the descriptor is a listening socket, as checked in `run`, and nothing else here uses it.
     let server = unsafe { Server::new().add_unix_listener(SOCKET_FD) }?;
     let mut server = server

@@ -20,6 +20,10 @@ pub(crate) const VMM_OVERHEAD: u64 = 64 << 20;
 /// The kubelet's default `terminationMessagePath`; it appears in the spec as a bind mount of a host file.
 const TERMINATION_LOG: &str = "/dev/termination-log";
 
+/// Annotation by which the kubelet tells another (`pkg/kubelet/kuberuntime/labels.go`). containerd hands it down as far as
+/// the runtime's `container_annotations` name it.
+const TERMINATION_PATH: &str = "io.kubernetes.container.terminationMessagePath";
+
 /// What one program is granted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Grant {
@@ -66,7 +70,7 @@ pub(crate) fn from_spec(spec: &Spec) -> Result<Grant, SpecError> {
             .map(|entry| split_env(entry))
             .collect(),
         memory_limit: memory_limit(&resources)?.unwrap_or(DEFAULT_MEMORY),
-        termination_log: spec.mount_source(TERMINATION_LOG).map(PathBuf::from),
+        termination_log: termination_log(spec),
         cgroups_path: spec.linux.cgroups_path.clone(),
         resources,
         user: user(&process.user),
@@ -75,6 +79,13 @@ pub(crate) fn from_spec(spec: &Spec) -> Result<Grant, SpecError> {
         network: Reach::of(spec).map_err(|error| SpecError::Network(error.to_string()))?,
         oom_score_adj: process.oom_score_adj.unwrap_or(0),
     })
+}
+
+/// The host's file behind the path that the pod names, or else the usual one.
+fn termination_log(spec: &Spec) -> Option<PathBuf> {
+    let named = spec.annotations.get(TERMINATION_PATH).map(String::as_str);
+    let path = named.filter(|path| !path.is_empty()).unwrap_or(TERMINATION_LOG);
+    spec.mount_source(path).map(PathBuf::from)
 }
 
 fn user(user: &User) -> mote_config::User {
@@ -133,6 +144,23 @@ mod tests {
         assert_eq!(grant.memory_limit, 32 << 20);
         assert_eq!(grant.termination_log.unwrap(), PathBuf::from("/k/log"));
         assert_eq!(grant.oom_score_adj, 985);
+    }
+
+    #[test]
+    fn the_termination_message_has_its_place() {
+        let path = |annotations: &str| {
+            let json = format!(
+                r#"{{"process": {{"args": ["a"]}}, "annotations": {{{annotations}}},
+                    "mounts": [{{"destination": "/dev/termination-log", "source": "/k/usual"}},
+                               {{"destination": "/tmp/why", "source": "/k/other"}}]}}"#
+            );
+            grant(&json).unwrap().termination_log
+        };
+        let named = |path: &str| format!(r#""{TERMINATION_PATH}": "{path}""#);
+        assert_eq!(path(""), Some("/k/usual".into()));
+        assert_eq!(path(&named("/tmp/why")), Some("/k/other".into()));
+        assert_eq!(path(&named("")), Some("/k/usual".into()));
+        assert_eq!(path(&named("/none")), None);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -36,6 +37,8 @@ pub(crate) struct Pod {
     tasks: Mutex<Tasks>,
     /// Notified when the daemon may leave.
     done: Notify,
+    /// Whether containerd, should this process be killed, has only the sandbox cleaned up.
+    keeps_members: AtomicBool,
 }
 
 #[derive(Default)]
@@ -57,7 +60,27 @@ impl Pod {
             context,
             tasks: Mutex::default(),
             done: Notify::new(),
+            keeps_members: AtomicBool::new(false),
         })
+    }
+
+    /// From now on the sandbox's record names its containers, as `delete` needs it from version 3 of the shim's protocol on:
+    /// containerd calls it once for a pod. (containerd `core/runtime/v2/shim_manager.go`, `Start`)
+    pub(crate) fn keep_members(&self) {
+        self.keeps_members.store(true, Ordering::Relaxed);
+    }
+
+    /// The sandbox, if its record is to name its containers.
+    fn keeper(&self) -> Option<Arc<Task>> {
+        if !self.keeps_members.load(Ordering::Relaxed) {
+            return None;
+        }
+        let tasks = self.tasks();
+        let mut ready = tasks.slots.values().filter_map(|slot| match slot {
+            Slot::Ready(task) => Some(task),
+            Slot::Creating => None,
+        });
+        ready.find(|task| task.is_sandbox()).map(Arc::clone)
     }
 
     fn tasks(&self) -> MutexGuard<'_, Tasks> {
@@ -102,7 +125,20 @@ impl Pod {
             pod: &self,
             id: Some(&id),
         };
-        let created = create::create(&self.context, request).await;
+        let bundle = request.bundle.clone();
+        let keeper = self.keeper();
+        // Before anything is made, so that nothing of it can be overlooked.
+        let noted = match &keeper {
+            Some(sandbox) => sandbox.add_member(&bundle).await,
+            None => Ok(()),
+        };
+        let created = match noted {
+            Ok(()) => create::create(&self.context, request).await,
+            Err(error) => Err(error),
+        };
+        if let (Some(sandbox), Err(_)) = (&keeper, &created) {
+            let _ = sandbox.remove_member(&bundle).await;
+        }
         let task = match created {
             Ok(task) => Arc::new(task),
             Err(error) => {
@@ -236,6 +272,11 @@ impl Pod {
         let name = id.clone();
         let deleted = tokio::spawn(async move {
             let answer = task.delete().await?;
+            if let Some(sandbox) = pod.keeper().filter(|_| !task.is_sandbox())
+                && let Err(error) = sandbox.remove_member(&task.bundle).await
+            {
+                log::warn!("task {id}: {error}");
+            }
             pod.forget(&id);
             Ok(answer)
         });

@@ -32,6 +32,9 @@ pub(crate) struct Record {
     /// The VMMs of processes that exec has added.
     #[serde(default)]
     pub execs: Vec<Process>,
+    /// Of a sandbox: the bundles of its containers, where containerd cleans up after the sandbox alone.
+    #[serde(default)]
+    pub members: Vec<PathBuf>,
     /// The pod's network namespace.
     #[serde(default)]
     pub netns: Option<PathBuf>,
@@ -125,6 +128,7 @@ mod tests {
             rootfs: Some("/b/rootfs".into()),
             cgroups: vec!["/sys/fs/cgroup/memory/x".into()],
             execs: vec![Process { pid: 10, started: 78 }],
+            members: vec!["/run/c1".into()],
             netns: None,
             exit: Some(Exit::now(42)),
         };

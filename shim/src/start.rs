@@ -10,12 +10,15 @@ use std::process::{Command, Stdio};
 
 use sha2::{Digest as _, Sha256};
 
-use crate::bootstrap::{self, BootstrapError, Request};
+use crate::bootstrap::{self, Answer, BootstrapError, Request};
 use crate::flags::Flags;
 use crate::spec::{self, SpecError};
 
 /// Descriptor of the listening socket in the daemon, as in containerd's own shims (`pkg/shim/shim.go`, `serve`).
 pub(crate) const SOCKET_FD: i32 = 3;
+
+/// Set in the daemon's environment if the answer to containerd was version 3.
+pub(crate) const VERSION_3: &str = "MOTE_SHIM_VERSION_3";
 
 /// Directory of shim sockets unless containerd names one. It is short because a socket's path is limited to 107
 /// bytes and the name is 64 long.
@@ -151,6 +154,9 @@ fn spawn_daemon(request: &Request, socket: OwnedFd) -> Result<(), StartError> {
     if request.debug {
         command.arg("-debug");
     }
+    if request.answer != Answer::Plain {
+        command.env(VERSION_3, "1");
+    }
     let fd = socket.as_raw_fd();
     // SAFETY: between fork and exec only dup2 and fcntl are called, which are async-signal-safe.
     unsafe {
@@ -174,7 +180,6 @@ fn spawn_daemon(request: &Request, socket: OwnedFd) -> Result<(), StartError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bootstrap::Answer;
 
     fn request(socket_dir: Option<String>) -> Request {
         Request {

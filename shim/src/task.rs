@@ -1,7 +1,7 @@
 //! One task: a pod's sandbox, which is bookkeeping alone, or a container with its processes, each a program in a VM.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex as StdMutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -76,6 +76,23 @@ impl Task {
     #[must_use]
     pub(crate) fn is_sandbox(&self) -> bool {
         self.container.is_none()
+    }
+
+    /// Notes a container of this sandbox, for the `delete` of a shim that was killed.
+    ///
+    /// # Errors
+    /// [`TaskError::Record`].
+    pub(crate) async fn add_member(&self, bundle: &Path) -> Result<(), TaskError> {
+        self.save(|record| record.members.push(bundle.to_owned())).await
+    }
+
+    /// Forgets a container of this sandbox.
+    ///
+    /// # Errors
+    /// [`TaskError::Record`].
+    pub(crate) async fn remove_member(&self, bundle: &Path) -> Result<(), TaskError> {
+        self.save(|record| record.members.retain(|member| member != bundle))
+            .await
     }
 
     /// The main process (with an empty id), or one that exec has added.

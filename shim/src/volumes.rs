@@ -160,10 +160,7 @@ fn mount_one(root: BorrowedFd<'_>, spec: &Mount, kind: Kind) -> Result<(), Volum
         let flags = (flags & !MsFlags::MS_REC) | MsFlags::MS_REMOUNT;
         mount(None::<&str>, &by_number(&top), None::<&str>, flags, None::<&str>).map_err(failed)?;
     }
-    // Private unless the spec asks for the host's later mounts: what is mounted here must not reach the host.
-    let propagation = options
-        .propagation
-        .unwrap_or(MsFlags::MS_PRIVATE | MsFlags::MS_REC);
+    let propagation = propagation(options.propagation);
     mount(
         None::<&str>,
         &by_number(&top),
@@ -172,6 +169,17 @@ fn mount_one(root: BorrowedFd<'_>, spec: &Mount, kind: Kind) -> Result<(), Volum
         None::<&str>,
     )
     .map_err(failed)
+}
+
+/// Private unless the spec asks for the host's later mounts. What happens to mounts here must not reach the host, not even
+/// where the spec says `shared`: a program mounts nothing, and taking the root file system apart would take the host's
+/// mounts below the volume with it. (mount_namespaces(7))
+fn propagation(asked: Option<MsFlags>) -> MsFlags {
+    match asked {
+        Some(flags) if flags.contains(MsFlags::MS_SHARED) => (flags - MsFlags::MS_SHARED) | MsFlags::MS_SLAVE,
+        Some(flags) => flags,
+        None => MsFlags::MS_PRIVATE | MsFlags::MS_REC,
+    }
 }
 
 /// A path for mount(2), which takes no descriptors. The link leads to the open file whatever its name is by then.
@@ -256,6 +264,18 @@ mod tests {
         mount_point(fd.as_fd(), Path::new("/../../escape"), true).unwrap();
         assert!(dir.path().join("escape").is_dir());
         assert_eq!(std::fs::read_dir(outside.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn nothing_propagates_to_the_host() {
+        let (shared, slave) = (MsFlags::MS_SHARED, MsFlags::MS_SLAVE);
+        assert_eq!(
+            propagation(Some(shared | MsFlags::MS_REC)),
+            slave | MsFlags::MS_REC
+        );
+        assert_eq!(propagation(Some(shared)), slave);
+        assert_eq!(propagation(Some(slave)), slave);
+        assert_eq!(propagation(None), MsFlags::MS_PRIVATE | MsFlags::MS_REC);
     }
 
     #[test]

@@ -39,7 +39,7 @@ pub(crate) fn table(schema: Schema, shim: &Path) -> String {
   runtime_type = \"io.containerd.mote.v1\"
   runtime_path = {shim:?}
   pod_annotations = [\"mote/*\"]
-  container_annotations = [\"mote/*\", \"io.kubernetes.container.ports\"]
+  container_annotations = [\"mote/*\", \"io.kubernetes.container.*\"]
 ",
         plugin = schema.plugin(),
         shim = shim.display().to_string(),

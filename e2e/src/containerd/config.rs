@@ -103,12 +103,12 @@ fn cri_v3(root: &Path, pause: &str) -> String {
     [plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.{HANDLER}]
       runtime_type = "{RUNTIME}"
       pod_annotations = ["mote/*"]
-      container_annotations = ["mote/*", "io.kubernetes.container.ports"]
+      container_annotations = ["mote/*", "io.kubernetes.container.*"]
     [plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.{SANDBOXER}]
       runtime_type = "{RUNTIME}"
       sandboxer = "shim"
       pod_annotations = ["mote/*"]
-      container_annotations = ["mote/*", "io.kubernetes.container.ports"]
+      container_annotations = ["mote/*", "io.kubernetes.container.*"]
     [plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc]
       runtime_type = "io.containerd.runc.v2"
 "#
@@ -135,7 +135,7 @@ fn cri_v2(root: &Path, pause: &str) -> String {
     [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.{HANDLER}]
       runtime_type = "{RUNTIME}"
       pod_annotations = ["mote/*"]
-      container_annotations = ["mote/*", "io.kubernetes.container.ports"]
+      container_annotations = ["mote/*", "io.kubernetes.container.*"]
     [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
       runtime_type = "io.containerd.runc.v2"
 "#

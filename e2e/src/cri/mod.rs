@@ -14,6 +14,7 @@ use crate::containerd::Containerd;
 
 pub mod log;
 pub mod messages;
+pub mod stream;
 
 use messages::*;
 

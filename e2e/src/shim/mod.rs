@@ -3,8 +3,9 @@
 //! `pkg/shim/util.go`, `Command`; `core/runtime/v2/shim_manager.go`, `Start`)
 
 use std::fs;
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::os::unix::net::UnixListener;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -36,6 +37,7 @@ pub struct Host {
     /// Of a test's pods, as `kubepods`.
     cgroup: String,
     topics: Arc<Mutex<Vec<String>>>,
+    hides_kvm: bool,
 }
 
 impl Host {
@@ -61,7 +63,15 @@ impl Host {
             dir,
             cgroup: format!("/{name}"),
             topics,
+            hides_kvm: false,
         })
+    }
+
+    /// Shims that are started from now on see a machine without `/dev/kvm`.
+    #[must_use]
+    pub fn without_kvm(mut self) -> Host {
+        self.hides_kvm = true;
+        self
     }
 
     /// Topics of the events so far.
@@ -152,6 +162,10 @@ impl Host {
         if action == "delete" {
             command.arg("-bundle").arg(&bundle);
         }
+        if self.hides_kvm {
+            // SAFETY: the function makes system calls and nothing else.
+            unsafe { command.pre_exec(hide_kvm) };
+        }
         let mut child = command
             .arg(action)
             .current_dir(&bundle)
@@ -214,6 +228,30 @@ impl Host {
         let sockets = fs::read_dir(self.dir.join("s")).into_iter().flatten().flatten();
         left.extend(sockets.map(|socket| socket.path().display().to_string()));
         left
+    }
+}
+
+/// Gives the process mounts of its own, and in them a `/dev` with next to nothing in it.
+fn hide_kvm() -> io::Result<()> {
+    let check = |result: libc::c_int| match result {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    };
+    let (none, root, dev) = (std::ptr::null(), c"/".as_ptr(), c"/dev".as_ptr());
+    let (null, tmpfs) = (c"/dev/null".as_ptr(), c"tmpfs".as_ptr());
+    let mode = libc::S_IFCHR | 0o666;
+    // SAFETY: all pointers are to constant strings, or null where mount(2) allows it; this is a process of its own.
+    unsafe {
+        check(libc::unshare(libc::CLONE_NEWNS))?;
+        check(libc::mount(
+            none,
+            root,
+            none,
+            libc::MS_REC | libc::MS_PRIVATE,
+            std::ptr::null(),
+        ))?;
+        check(libc::mount(tmpfs, dev, tmpfs, 0, std::ptr::null()))?;
+        check(libc::mknod(null, mode, libc::makedev(1, 3)))
     }
 }
 
