@@ -452,6 +452,7 @@ fn cgroups_of_the_systemd_driver() {
                     .memory(64 << 20),
             )
             .unwrap();
+        pod.wait_for_output("main", "sleeping").unwrap();
         let scope = format!("/{outer}/{inner}/cri-containerd-{id}.scope");
         assert_eq!(vmm::of_cgroup(&scope).len(), 1, "the VM is in {scope}");
         pod.stop_container(&id, 0).unwrap();
