@@ -33,6 +33,10 @@ pub(crate) enum Command {
     Uninstall(Uninstall),
     /// Says what is installed, and what is missing.
     Status(Status),
+    /// Installs, labels the node and looks after both until SIGTERM: what the DaemonSet runs.
+    Daemon(Daemon),
+    /// Has the installers take Mote off all nodes, then deletes their DaemonSet: what runs before the chart is deleted.
+    Withdraw(Withdraw),
 }
 
 const INSTALL_HELP: &str = "\
@@ -52,8 +56,8 @@ pub(crate) struct Install {
     pub(crate) node: Node,
     #[command(flatten)]
     pub(crate) service: Containerd,
-    /// The folder with the executables: containerd-shim-mote-v1, mote, mote-compile, mote-http, mote-vmm; by default
-    /// the one of this program.
+    /// The folder with the executables: containerd-shim-mote-v1, mote, mote-compile, mote-http, mote-install and
+    /// mote-vmm; by default the one of this program.
     #[arg(long, value_name = "DIR")]
     pub(crate) from: Option<PathBuf>,
     /// Does without the checks of the node and the program that it has to run.
@@ -90,6 +94,40 @@ pub(crate) struct Status {
     /// Prints JSON.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+const DAEMON_HELP: &str = "\
+Example, in a pod with hostPID and the node's / at /host:
+  mote-install daemon --root /host --from /opt/mote/bin
+
+The label mote.dev/ready=true is on the node while a program has run there and containerd knows Mote;
+the annotation mote.dev/message says why it is not. The annotation mote.dev/uninstall=requested has
+the node cleaned; it becomes \"done\", or says what is in the way.";
+
+#[derive(Debug, Group)]
+#[command(after_help = DAEMON_HELP)]
+pub(crate) struct Daemon {
+    #[command(flatten)]
+    pub(crate) install: Install,
+    /// This node's name.
+    #[arg(long, value_name = "NAME", env = "NODE_NAME")]
+    pub(crate) node_name: String,
+    /// Seconds between two looks at the node.
+    #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = clap::value_parser!(u64).range(1..=86400))]
+    pub(crate) interval: u64,
+}
+
+#[derive(Debug, Group)]
+pub(crate) struct Withdraw {
+    /// The installers' DaemonSet, in this pod's namespace.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) daemon_set: String,
+    /// Selects the pods of the DaemonSet.
+    #[arg(long, value_name = "LABELS")]
+    pub(crate) selector: String,
+    /// Seconds that it may take.
+    #[arg(long, value_name = "SECONDS", default_value = "300", value_parser = clap::value_parser!(u64).range(1..=86400))]
+    pub(crate) timeout: u64,
 }
 
 /// Which node, and where things are on it.
@@ -149,6 +187,7 @@ impl Containerd {
             },
             socket: self.socket.clone(),
             patience: Duration::from_secs(self.wait),
+            handler: true,
         }
     }
 }

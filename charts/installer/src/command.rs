@@ -12,6 +12,7 @@ use std::process::{Command, Stdio};
 
 use crate::error::Error;
 use crate::host::Host;
+use crate::signals;
 
 /// The order matters: behind the mount namespace, /proc is another one.
 const NAMESPACES: [&str; 4] = ["uts", "ipc", "net", "mnt"];
@@ -20,26 +21,53 @@ const NAMESPACES: [&str; 4] = ["uts", "ipc", "net", "mnt"];
 pub(crate) fn on(host: &Host, program: &Path) -> Command {
     let mut command = Command::new(program);
     command.stdin(Stdio::null());
-    if host.is_own() {
-        return command;
-    }
-    let enter = if is_root_of_init(host) { namespaces() } else { None };
-    let root = CString::new(host.root().as_os_str().as_bytes()).unwrap_or_default();
-    let prepare = move || match &enter {
-        Some(namespaces) => namespaces.iter().try_for_each(|namespace| {
-            // SAFETY: setns takes a descriptor, which is open, and a type; 0 allows any.
-            check(unsafe { libc::setns(namespace.as_raw_fd(), 0) })
-        }),
-        None => {
-            // SAFETY: chroot reads a string that ends in zero and outlives the call.
-            check(unsafe { libc::chroot(root.as_ptr()) })?;
-            // SAFETY: as above.
-            check(unsafe { libc::chdir(c"/".as_ptr()) })
-        }
+    let place = Place::of(host);
+    let prepare = move || {
+        signals::release_in_child();
+        place.enter()
     };
     // SAFETY: between fork and exec there are system calls only, on what was made ready before.
     unsafe { command.pre_exec(prepare) };
     command
+}
+
+/// Where the node's programs run, seen from here.
+enum Place {
+    Here,
+    /// In the namespaces of process 1.
+    Namespaces(Vec<OwnedFd>),
+    Root(CString),
+}
+
+impl Place {
+    fn of(host: &Host) -> Place {
+        if host.is_own() {
+            return Place::Here;
+        }
+        if is_root_of_init(host)
+            && let Some(namespaces) = namespaces()
+        {
+            return Place::Namespaces(namespaces);
+        }
+        Place::Root(CString::new(host.root().as_os_str().as_bytes()).unwrap_or_default())
+    }
+
+    /// Goes there; system calls only.
+    fn enter(&self) -> io::Result<()> {
+        match self {
+            Place::Here => Ok(()),
+            Place::Namespaces(namespaces) => namespaces.iter().try_for_each(|namespace| {
+                // SAFETY: setns takes a descriptor, which is open, and a type; 0 allows any.
+                check(unsafe { libc::setns(namespace.as_raw_fd(), 0) })
+            }),
+            Place::Root(root) => {
+                // SAFETY: chroot reads a string that ends in zero and outlives the call.
+                check(unsafe { libc::chroot(root.as_ptr()) })?;
+                // SAFETY: as above.
+                check(unsafe { libc::chdir(c"/".as_ptr()) })
+            }
+        }
+    }
 }
 
 /// Runs a command to its end; what it printed on standard output.

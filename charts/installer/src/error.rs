@@ -3,6 +3,9 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::cluster::ClusterError;
+use crate::withdraw::WithdrawError;
+
 /// A failed command. Messages end with the way out where there is one.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
@@ -36,6 +39,10 @@ pub(crate) enum Error {
     Node(String),
     #[error("{0}")]
     InUse(String),
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
+    #[error(transparent)]
+    Withdraw(#[from] WithdrawError),
     #[error("{command} failed: {reason}")]
     Command { command: String, reason: String },
     #[error(

@@ -183,7 +183,11 @@ impl Install {
                 config::undo(changes)
             };
             config::apply(host, &changes)?;
-            let restarted = service.restart(host);
+            let restarted = Service {
+                handler: false,
+                ..service.clone()
+            }
+            .restart(host);
             match (old, release) {
                 (Some(old), Some(release)) => {
                     store.switch(host, release)?;

@@ -2,28 +2,35 @@
 //! of it back to the byte.
 
 mod args;
+mod cluster;
 mod command;
 mod config;
+mod cri;
+mod daemon;
 mod distribution;
 mod error;
 mod host;
 mod install;
+mod marks;
 mod node;
 mod processes;
 mod release;
 mod restart;
 mod runtime;
+mod signals;
 mod state;
 mod status;
 mod toml;
 mod uninstall;
 mod verify;
+mod withdraw;
 
 #[cfg(test)]
 mod tests;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser;
 
@@ -36,6 +43,8 @@ fn main() -> ExitCode {
         args::Command::Install(args) => install(&args),
         args::Command::Uninstall(args) => uninstall(&args),
         args::Command::Status(args) => status(&args),
+        args::Command::Daemon(args) => daemon(&args),
+        args::Command::Withdraw(args) => withdraw(&args),
     };
     result.unwrap_or_else(|error| {
         eprintln!("mote-install: {error}");
@@ -44,16 +53,7 @@ fn main() -> ExitCode {
 }
 
 fn install(args: &args::Install) -> Result<ExitCode, Error> {
-    let job = install::Install {
-        node: node(&args.node)?,
-        from: match &args.from {
-            Some(from) => from.clone(),
-            None => own_dir()?,
-        },
-        service: args.service.service(),
-        verify: !args.no_verify,
-    };
-    let done = job.run()?;
+    let done = job(args)?.run()?;
     for warning in &done.warnings {
         println!("warning: {warning}");
     }
@@ -106,6 +106,41 @@ fn status(args: &args::Status) -> Result<ExitCode, Error> {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
+    })
+}
+
+fn daemon(args: &args::Daemon) -> Result<ExitCode, Error> {
+    let daemon = daemon::Daemon {
+        cluster: cluster::Cluster::of_pod()?,
+        node: args.node_name.clone(),
+        install: job(&args.install)?,
+        interval: Duration::from_secs(args.interval),
+    };
+    daemon.run();
+    Ok(ExitCode::SUCCESS)
+}
+
+fn withdraw(args: &args::Withdraw) -> Result<ExitCode, Error> {
+    let withdraw = withdraw::Withdraw {
+        cluster: cluster::Cluster::of_pod()?,
+        daemon_set: args.daemon_set.clone(),
+        selector: args.selector.clone(),
+        patience: Duration::from_secs(args.timeout),
+        interval: Duration::from_secs(2),
+    };
+    withdraw.run()?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn job(args: &args::Install) -> Result<install::Install, Error> {
+    Ok(install::Install {
+        node: node(&args.node)?,
+        from: match &args.from {
+            Some(from) => from.clone(),
+            None => own_dir()?,
+        },
+        service: args.service.service(),
+        verify: !args.no_verify,
     })
 }
 

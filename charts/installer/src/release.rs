@@ -13,8 +13,15 @@ use crate::host::{self, Host};
 
 /// The shim, by the name that containerd derives from the runtime type.
 pub(crate) const SHIM: &str = "containerd-shim-mote-v1";
-/// All that belongs together.
-pub(crate) const EXECUTABLES: [&str; 5] = [SHIM, "mote", "mote-compile", "mote-http", "mote-vmm"];
+/// All that belongs together. The installer is there so that a node can be cleaned by hand.
+pub(crate) const EXECUTABLES: [&str; 6] = [
+    SHIM,
+    "mote",
+    "mote-compile",
+    "mote-http",
+    "mote-install",
+    "mote-vmm",
+];
 /// The program that a node runs before it is said to be ready: prints a line and exits with 42.
 pub(crate) const PROBE: &str = "probe.wasm";
 const PROBE_BYTES: &[u8] = include_bytes!("probe.wasm");

@@ -6,9 +6,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::command;
+use crate::cri;
 use crate::distribution::Distribution;
 use crate::error::Error;
 use crate::host::Host;
+use crate::runtime::HANDLER;
 
 /// k3s and its like listen before they are up; a service that dies does so in this time.
 const SETTLE: Duration = Duration::from_secs(3);
@@ -33,6 +35,8 @@ pub(crate) struct Service {
     pub(crate) socket: Option<PathBuf>,
     /// How long it may take to come back.
     pub(crate) patience: Duration,
+    /// Whether its CRI has to list our handler then.
+    pub(crate) handler: bool,
 }
 
 impl Service {
@@ -88,21 +92,29 @@ impl Service {
     fn wait(&self, host: &Host) -> Result<(), Error> {
         let start = Instant::now();
         let mut since: Option<Instant> = None;
-        while start.elapsed() < self.patience {
-            if self.answers(host) {
-                let first = *since.get_or_insert_with(Instant::now);
-                if first.elapsed() >= SETTLE {
-                    return Ok(());
+        let mut last;
+        loop {
+            match self.ask(host) {
+                Ok(()) => {
+                    last = String::new();
+                    if since.get_or_insert_with(Instant::now).elapsed() >= SETTLE {
+                        return Ok(());
+                    }
                 }
-            } else {
-                since = None;
+                Err(reason) => {
+                    last = reason;
+                    since = None;
+                }
+            }
+            if start.elapsed() >= self.patience {
+                break;
             }
             thread::sleep(Duration::from_millis(250));
         }
         Err(Error::Command {
             command: "containerd".into(),
             reason: format!(
-                "nobody answers at {} after {} s",
+                "{}: {last} after {} s",
                 self.socket().display(),
                 self.patience.as_secs()
             ),
@@ -115,9 +127,15 @@ impl Service {
             .unwrap_or_else(|| self.distribution.socket())
     }
 
-    fn answers(&self, host: &Host) -> bool {
-        let connect = || UnixStream::connect(host.real(self.socket()).ok()?).ok();
-        connect().is_some()
+    fn ask(&self, host: &Host) -> Result<(), String> {
+        let socket = host.real(self.socket()).map_err(|e| e.to_string())?;
+        UnixStream::connect(&socket).map_err(|e| e.to_string())?;
+        if !self.handler || cri::knows(&socket, HANDLER)? {
+            return Ok(());
+        }
+        Err(format!(
+            "CRI does not list handler {HANDLER}; a file that the configuration imports may replace its section"
+        ))
     }
 }
 

@@ -34,15 +34,19 @@ impl Schema {
 /// The table. `SystemdCgroup` is not in it: containerd chooses the form of a pod's cgroup path by the kubelet's parent,
 /// and the shim takes both.
 pub(crate) fn table(schema: Schema, shim: &Path) -> String {
+    let shim = shim.display().to_string();
+    let which = match schema {
+        // 1.6 reads `runtime_path`, and its client drops it (`WithRuntimePath`, task_opts.go). A path for a type is
+        // taken from 1.6 on (`resolveRuntimePath`).
+        Schema::V2 => format!("  # io.containerd.mote.v1, by its path\n  runtime_type = {shim:?}\n"),
+        Schema::V3 => format!("  runtime_type = \"io.containerd.mote.v1\"\n  runtime_path = {shim:?}\n"),
+    };
     format!(
         "[plugins.\"{plugin}\".containerd.runtimes.{HANDLER}]
-  runtime_type = \"io.containerd.mote.v1\"
-  runtime_path = {shim:?}
-  pod_annotations = [\"mote/*\"]
+{which}  pod_annotations = [\"mote/*\"]
   container_annotations = [\"mote/*\", \"io.kubernetes.container.*\"]
 ",
         plugin = schema.plugin(),
-        shim = shim.display().to_string(),
     )
 }
 

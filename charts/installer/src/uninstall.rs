@@ -65,7 +65,10 @@ impl Uninstall {
             }
             if !changes.is_empty() || state.as_ref().is_some_and(|state| state.restart_due) {
                 // The handler goes before the executables.
-                let service = service(&self.service, target);
+                let service = Service {
+                    handler: false,
+                    ..service(&self.service, target)
+                };
                 service.restart(host)?;
                 out.restarted = !matches!(service.restart, Restart::Never);
             }

@@ -29,11 +29,11 @@ fn version_2_has_a_block_in_the_main_file() {
         let (file, with) = tree.there_and_back(Distribution::Containerd);
         assert_eq!(file, Path::new(MAIN));
         assert!(with.starts_with(text) && with.contains(TABLE_V2));
-        assert!(with.contains("runtime_path = \"/opt/mote/bin/containerd-shim-mote-v1\""));
         let parsed = toml_edit::Document::parse(with.as_str()).unwrap();
         let cri = &parsed.as_table()["plugins"]["io.containerd.grpc.v1.cri"];
         let mote = &cri["containerd"]["runtimes"]["mote"];
-        assert_eq!(mote["runtime_type"].as_str(), Some("io.containerd.mote.v1"));
+        let shim = "/opt/mote/bin/containerd-shim-mote-v1";
+        assert_eq!(mote["runtime_type"].as_str(), Some(shim));
     }
 }
 
@@ -47,6 +47,7 @@ fn version_3_has_a_drop_in() {
     let (file, text) = tree.there_and_back(Distribution::Containerd);
     assert_eq!(file, Path::new(DROP_IN));
     assert!(text.contains("version = 3\n") && text.contains(TABLE_V3));
+    assert!(text.contains("runtime_path = \"/opt/mote/bin/containerd-shim-mote-v1\""));
 }
 
 #[test]

@@ -147,6 +147,7 @@ pub(super) fn service(restart: Restart) -> Service {
         restart,
         socket: None,
         patience: Duration::from_millis(200),
+        handler: false,
     }
 }
 
