@@ -2,7 +2,7 @@
 # Installs what the tests and the demo need and this machine lacks (Debian 12, root, Rust already there).
 #
 #   e2e/install.sh             all of it
-#   e2e/install.sh NAME...     some of: containerd cni clang wasi-libc go python javascript rust runc
+#   e2e/install.sh NAME...     some of: containerd cni clang wasi-libc go chart python javascript rust runc
 #
 # CONTAINERD=1.6|1.7|2.1 chooses the containerd (default 2.1). Plain packages of the running release go in through
 # apt. Packages of other suites are unpacked below .work and never installed; the system's apt sources stay as they
@@ -57,6 +57,23 @@ install_go() {
     unpack_deb "$work/go" bookworm-backports golang-1.23-go
 }
 
+# What Helm renders templates with; Helm itself is in no registry.
+install_chart() {
+    local name
+    for name in masterminds-sprig masterminds-semver masterminds-goutils huandu-xstrings google-uuid imdario-mergo \
+        shopspring-decimal mitchellh-copystructure mitchellh-reflectwalk spf13-cast; do
+        unpack_deb "$work/chart" bookworm "golang-github-$name-dev"
+    done
+    unpack_deb "$work/chart" bookworm golang-golang-x-crypto-dev
+    unpack_deb "$work/chart" bookworm golang-gopkg-yaml.v3-dev
+    (
+        cd "$root/e2e/chart"
+        GOTOOLCHAIN=local GO111MODULE=off CGO_ENABLED=0 GOPATH=$work/chart/usr/share/gocode GOCACHE=$work/go-cache \
+            "$work/go/usr/lib/go-1.23/bin/go" build -o "$work/chart/.render.new" main.go
+    ) || die "the renderer of charts cannot be built"
+    mv "$work/chart/.render.new" "$work/chart/render"
+}
+
 # The version stands in the stamp, so that another one is installed over it.
 install_python() {
     local version=0.25.1 dir=$work/python
@@ -91,14 +108,14 @@ install_rust() {
 
 main() {
     local what=("$@") name
-    [ ${#what[@]} -gt 0 ] || what=(rust containerd cni clang wasi-libc go python javascript)
+    [ ${#what[@]} -gt 0 ] || what=(rust containerd cni clang wasi-libc go chart python javascript)
     mkdir -p "$work"
     # Two runs at once (make -j, a test beside a build) take turns.
     exec 9>"$work/install.lock"
     flock 9
     for name in "${what[@]}"; do
         case $name in
-            containerd | cni | clang | wasi-libc | go | python | javascript | rust | runc) "install_${name//-/_}" ;;
+            containerd | cni | clang | wasi-libc | go | chart | python | javascript | rust | runc) "install_${name//-/_}" ;;
             *) die "nothing named $name here" ;;
         esac
     done
