@@ -17,7 +17,7 @@ CONFORMANCE := .work/conformance
 # The guest is for another target; mote-vmm's build script builds it.
 HOST := --workspace --exclude mote-guest
 
-.PHONY: build test unit e2e conformance conformance-core conformance-wasi conformance-programs conformance-build lint fmt deny demo bench install-deps programs peer clean
+.PHONY: build test unit e2e conformance conformance-core conformance-wasi conformance-programs conformance-build lint fmt deny demo overhead bench install-deps programs peer clean
 
 ## build: the node's executables, static and stripped, in bin/
 build:
@@ -107,6 +107,10 @@ deny:
 ## demo: an image becomes a pod in a micro-VM and shows it
 demo: install-deps build programs
 	@$(E2E) run --locked --quiet -p mote-e2e --bin demo
+
+## overhead: what a pod costs beside its guest's memory, which the chart's RuntimeClass says
+overhead: programs
+	$(E2E) test --locked -p mote-e2e --test overhead -- --nocapture
 
 ## bench: figures as JSON lines
 bench: install-deps build programs

@@ -82,10 +82,29 @@ impl Containerd {
     /// # Errors
     /// If it is not installed, or does not answer in time.
     pub fn start(series: Series) -> Result<Containerd> {
+        Containerd::launch(series, "", config::containerd)
+    }
+
+    /// Starts one that knows nothing of Mote, as an installer finds it, with a file of this version. Not beside another
+    /// of the series.
+    ///
+    /// # Errors
+    /// If it is not installed, or does not answer in time.
+    pub fn without_handler(series: Series, schema: u8) -> Result<Containerd> {
+        Containerd::launch(series, &format!("bare{schema}-"), |daemon, pause| {
+            config::without_handler(daemon, pause, schema)
+        })
+    }
+
+    fn launch(
+        series: Series,
+        kind: &str,
+        config: impl Fn(&Containerd, &str) -> String,
+    ) -> Result<Containerd> {
         // SAFETY: geteuid has no preconditions.
         ensure!(unsafe { libc::geteuid() } == 0, "containerd needs root");
         // The series comes last, so that no name is the beginning of another.
-        let name = format!("mote-e2e-{}-{}", std::process::id(), series.name());
+        let name = format!("mote-e2e-{}-{kind}{}", std::process::id(), series.name());
         let containerd = Containerd {
             series,
             handler: HANDLER,
@@ -101,7 +120,7 @@ impl Containerd {
                 .create(dir)
                 .with_context(|| dir.display().to_string())?;
         }
-        containerd.write_config()?;
+        containerd.write_config(config)?;
         containerd.spawn()?;
         if let Err(error) = containerd.wait() {
             let log = containerd.log_tail(30);
@@ -326,11 +345,11 @@ impl Containerd {
             .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    fn write_config(&self) -> Result<()> {
+    fn write_config(&self, config: impl Fn(&Containerd, &str) -> String) -> Result<()> {
         let cni = self.root.join("cni");
         fs::create_dir_all(&cni)?;
         fs::write(cni.join("10-mote.conflist"), config::cni(self))?;
-        fs::write(self.root.join("config.toml"), config::containerd(self, PAUSE))?;
+        fs::write(self.root.join("config.toml"), config(self, PAUSE))?;
         Ok(())
     }
 }

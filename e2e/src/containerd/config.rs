@@ -42,6 +42,15 @@ impl Series {
         }
     }
 
+    /// The version of the configuration file that it writes itself.
+    #[must_use]
+    pub fn schema(self) -> u8 {
+        match self {
+            Series::V1_6 | Series::V1_7 => 2,
+            Series::V2_1 => 3,
+        }
+    }
+
     /// An executable of the unpacked package.
     #[must_use]
     pub fn bin(self, name: &str) -> PathBuf {
@@ -50,14 +59,19 @@ impl Series {
     }
 }
 
-/// What both versions of the file share. Short socket names live below /run.
+/// The file in the version of the series.
 pub(super) fn containerd(daemon: &Containerd, pause: &str) -> String {
+    text(daemon, pause, daemon.series.schema())
+}
+
+/// What both versions of the file share. Short socket names live below /run.
+fn text(daemon: &Containerd, pause: &str, version: u8) -> String {
     let Containerd { run, root, .. } = daemon;
-    let cri = match daemon.series {
-        Series::V1_6 | Series::V1_7 => cri_v2(root, pause),
-        Series::V2_1 => cri_v3(root, pause),
+    let cri = if version == 2 {
+        cri_v2(root, pause)
+    } else {
+        cri_v3(root, pause)
     };
-    let version = if daemon.series == Series::V2_1 { 3 } else { 2 };
     format!(
         r#"version = {version}
 root = "{root}/root"
@@ -74,6 +88,28 @@ state = "{run}/state"
         run = run.display(),
         socket = daemon.socket().display(),
     )
+}
+
+/// The same without Mote.
+pub(super) fn without_handler(daemon: &Containerd, pause: &str, version: u8) -> String {
+    let mut bare = String::new();
+    let mut ours = false;
+    for line in text(daemon, pause, version).lines() {
+        ours = match line.trim_start().starts_with('[') {
+            true => [HANDLER, SANDBOXER]
+                .iter()
+                .any(|name| line.contains(&format!("runtimes.{name}]"))),
+            false => ours,
+        };
+        if !ours {
+            bare.push_str(&line.replace(
+                &format!("default_runtime_name = \"{HANDLER}\""),
+                "default_runtime_name = \"runc\"",
+            ));
+            bare.push('\n');
+        }
+    }
+    bare
 }
 
 // `restrict_oom_score_adj`: where root lacks CAP_SYS_RESOURCE, a lower score than our own is refused.
