@@ -17,7 +17,7 @@ CONFORMANCE := .work/conformance
 # The guest is for another target; mote-vmm's build script builds it.
 HOST := --workspace --exclude mote-guest
 
-.PHONY: build test unit e2e conformance conformance-core conformance-wasi conformance-programs conformance-build lint fmt deny demo overhead bench install-deps programs peer clean
+.PHONY: build test unit e2e cluster cluster-down cluster-deps samples conformance conformance-core conformance-wasi conformance-programs conformance-build lint fmt deny demo overhead bench install-deps programs peer clean
 
 ## build: the node's executables, static and stripped, in bin/
 build:
@@ -56,10 +56,26 @@ test: install-deps
 unit:
 	$(CARGO) test $(FLAGS) $(HOST) --exclude mote-e2e --no-fail-fast
 
-## e2e: tests against containerd and KVM; uses bin/ as it is
-e2e: programs peer conformance-build
+## e2e: tests against containerd, a cluster and KVM; uses bin/ as it is
+e2e: programs peer conformance-build cluster-deps
 	@rm -f .work/vm-tests
 	$(E2E) test --locked -p mote-e2e --no-fail-fast
+
+## cluster-deps: Kubernetes, which is built, and what it runs with, below .work
+cluster-deps:
+	@CONTAINERD=1.7 e2e/install.sh containerd cni etcd kubectl cluster-tools kubernetes
+
+## cluster: a Kubernetes of one node with Mote and the samples' images on it; KUBECONFIG=.work/cluster/kubeconfig
+cluster: build programs cluster-deps
+	@$(E2E) run --locked --quiet -p mote-e2e --bin cluster -- up
+
+## cluster-down: takes it away
+cluster-down:
+	@$(E2E) run --locked --quiet -p mote-e2e --bin cluster -- down
+
+## samples: the images of manifests/ as archives in .work/samples
+samples: programs
+	@$(E2E) run --locked --quiet -p mote-e2e --bin cluster -- samples .work/samples
 
 ## conformance-build: what runs conformance suites, in .work/conformance/bin; named along with the node's executables,
 ## so that all share one build of their dependencies

@@ -78,3 +78,14 @@ unpack_deb() {
     basename "$deb" >"$dir/.have-$package"
     rm -f "$deb"
 }
+
+# fetch_source DIR SUITE PACKAGE: the files of a source package; apt compares them with the archive's signed list.
+fetch_source() {
+    local dir=$1 suite=$2 package=$3 apt=$work/apt
+    private_suite "$suite"
+    sed 's/^deb /deb-src /' "$apt/have-$suite" >"$apt/sources.list"
+    say "fetching the source of $package of $suite"
+    private_apt -o APT::Get::List-Cleanup=false update >&2 || die "the index of $suite's sources cannot be read"
+    (cd "$dir" && private_apt --download-only source "$package" >&2) ||
+        die "the source of $package of $suite cannot be fetched"
+}

@@ -3,6 +3,7 @@
 #
 #   e2e/install.sh             all of it
 #   e2e/install.sh NAME...     some of: containerd cni clang wasi-libc go chart python javascript rust runc
+#                              and, for `make cluster`, etcd kubectl kubernetes cluster-tools
 #
 # CONTAINERD=1.6|1.7|2.1 chooses the containerd (default 2.1). Plain packages of the running release go in through
 # apt. Packages of other suites are unpacked below .work and never installed; the system's apt sources stay as they
@@ -15,6 +16,8 @@ containerd=${CONTAINERD:-2.1}
 
 # shellcheck source=e2e/install-apt.sh
 source "$root/e2e/install-apt.sh"
+# shellcheck source=e2e/install-kubernetes.sh
+source "$root/e2e/install-kubernetes.sh"
 
 say() { printf 'install: %s\n' "$*" >&2; }
 die() { say "$*"; exit 1; }
@@ -116,6 +119,7 @@ main() {
     for name in "${what[@]}"; do
         case $name in
             containerd | cni | clang | wasi-libc | go | chart | python | javascript | rust | runc) "install_${name//-/_}" ;;
+            etcd | kubectl | kubernetes | cluster-tools) "install_${name//-/_}" ;;
             *) die "nothing named $name here" ;;
         esac
     done

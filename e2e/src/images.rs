@@ -147,7 +147,11 @@ impl Image {
         Ok(())
     }
 
-    fn archive(&self) -> Result<Vec<u8>> {
+    /// It as an archive in OCI layout.
+    ///
+    /// # Errors
+    /// If it cannot be put together.
+    pub fn archive(&self) -> Result<Vec<u8>> {
         let mut layout = Layout::new()?;
         let (layers, diff_ids) = self.layers(&mut layout)?;
         let config = match self.form {
@@ -238,14 +242,20 @@ impl Image {
     }
 }
 
+/// The sandbox image.
+#[must_use]
+pub fn pause() -> Image {
+    Image::new("pause", Form::LinuxRootfs, Vec::new())
+        .file("etc/mote", b"sandbox\n")
+        .entrypoint(&["/pause"])
+}
+
 /// The sandbox image, imported where CRI looks.
 ///
 /// # Errors
 /// If containerd does not take it.
 pub fn import_pause(daemon: &Containerd) -> Result<()> {
-    let mut pause = Image::new("pause", Form::LinuxRootfs, Vec::new()).file("etc/mote", b"sandbox\n");
-    pause.entrypoint = vec!["/pause".into()];
-    pause.import(daemon)
+    pause().import(daemon)
 }
 
 /// Whether an archive was imported, for whoever holds the lock.

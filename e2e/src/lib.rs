@@ -4,6 +4,7 @@
 //! What is needed comes by `make install-deps` (containerd, CNI plugins, compilers for guests) and `make build`.
 
 pub mod cli;
+pub mod cluster;
 pub mod compare;
 pub mod containerd;
 pub mod cri;
