@@ -204,6 +204,8 @@ fn containerd_config() -> String {
     runtime_type = "{RUNTIME}"
     pod_annotations = ["mote/*"]
     container_annotations = ["mote/*", "io.kubernetes.container.ports"]
+  [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
+    runtime_type = "io.containerd.runc.v2"
 "#
     )
 }

@@ -40,6 +40,7 @@ pub fn main(plan: &Plan) -> Result<Infallible> {
     file_system(plan)?;
     network(plan)?;
     components::write_files(plan)?;
+    install_mote()?;
     let mut running = Vec::new();
     for component in components::first(plan) {
         running.push(start(plan, component)?);
@@ -136,6 +137,17 @@ fn network(plan: &Plan) -> Result<()> {
     ip(&["link", "set", "eth0", "up"])?;
     ip(&["route", "add", "default", "via", &plan.host_address().to_string()])?;
     fs::write("/proc/sys/net/ipv4/ip_forward", "1").context("ip_forward")
+}
+
+/// As the README says: the executables into a directory of containerd's PATH.
+fn install_mote() -> Result<()> {
+    let target = Path::new("/usr/local/bin");
+    fs::create_dir_all(target)?;
+    for entry in fs::read_dir(paths::bin(""))? {
+        let entry = entry?;
+        fs::copy(entry.path(), target.join(entry.file_name()))?;
+    }
+    Ok(())
 }
 
 struct Running {

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::os::unix::process::CommandExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::thread;
@@ -42,6 +42,7 @@ impl Node {
     pub fn start(program: &Path, dir: &Path, life: Life) -> Result<Node> {
         // SAFETY: geteuid has no preconditions.
         ensure!(unsafe { libc::geteuid() } == 0, "a node needs root");
+        paths::require_binaries();
         ensure!(
             !dir.exists(),
             "{} is there already; `make cluster-down` removes it",
@@ -55,9 +56,9 @@ impl Node {
         fs::write(dir.join("keeper"), format!("{} {keeper}", plan.id))?;
         let node = Node { plan, keeper };
         if let Err(error) = node.come_up() {
-            let logs = node.logs();
+            let logs = node.keep_logs();
             node.stop()?;
-            bail!("{error:#}\n{logs}");
+            bail!("{error:#}; its logs are in {}", logs?.display());
         }
         Ok(node)
     }
@@ -85,14 +86,13 @@ impl Node {
     fn come_up(&self) -> Result<()> {
         let init = self.init()?;
         self.connect(init)?;
-        install_mote(init)?;
         wait("containerd", Duration::from_secs(30), || {
             run(self.ctr()?.arg("version")).map(drop)
         })?;
         self.import(&images::pause())?;
         let kubectl = self.kubectl();
         let ready = "jsonpath={.status.conditions[?(@.type=='Ready')].status}";
-        wait("a ready node", Duration::from_secs(120), || {
+        wait("a ready node", Duration::from_secs(40), || {
             ensure!(sys::runs(self.keeper, &self.plan.dir), "the node has ended");
             let status = kubectl.run(&["get", "node", NODE, "-o", ready])?;
             ensure!(status == "True", "the node is not ready");
@@ -215,25 +215,18 @@ impl Node {
             .collect()
     }
 
-    /// The last lines of every component's log.
-    #[must_use]
-    pub fn logs(&self) -> String {
-        let mut text = String::new();
-        for entry in fs::read_dir(self.plan.dir.join("log"))
-            .into_iter()
-            .flatten()
-            .flatten()
-        {
-            let log = fs::read(entry.path()).unwrap_or_default();
-            let log = String::from_utf8_lossy(&log);
-            let lines: Vec<&str> = log.lines().collect();
-            text += &format!("--- {}\n", entry.file_name().display());
-            for line in &lines[lines.len().saturating_sub(8)..] {
-                text += line.get(..400).unwrap_or(line);
-                text.push('\n');
-            }
+    /// Copies every component's log to where it outlives the node.
+    ///
+    /// # Errors
+    /// If a file cannot be written.
+    pub fn keep_logs(&self) -> Result<PathBuf> {
+        let kept = paths::work().join("cluster-logs");
+        fs::create_dir_all(&kept)?;
+        for entry in fs::read_dir(self.plan.dir.join("log"))? {
+            let entry = entry?;
+            fs::copy(entry.path(), kept.join(entry.file_name()))?;
         }
-        text
+        Ok(kept)
     }
 
     /// Ends the node with all that runs in it, and removes what it had on the host.
@@ -266,24 +259,6 @@ impl Node {
             fs::remove_dir_all(&self.plan.dir).with_context(|| self.plan.dir.display().to_string())
         })
     }
-}
-
-/// As the README says: the executables into a directory of containerd's PATH.
-fn install_mote(init: u32) -> Result<()> {
-    paths::require_binaries();
-    wait("the node's file system", Duration::from_secs(10), || {
-        // /etc/containerd/config.toml is written when all is mounted.
-        let config = format!("/proc/{init}/root/etc/containerd/config.toml");
-        ensure!(Path::new(&config).exists(), "not mounted");
-        Ok(())
-    })?;
-    for entry in fs::read_dir(paths::bin(""))? {
-        let file = entry?.path();
-        run(Command::new("install")
-            .arg(&file)
-            .arg(format!("/proc/{init}/root/usr/local/bin/")))?;
-    }
-    Ok(())
 }
 
 /// Starts the first process in namespaces of its own; the number of the process that keeps them.
