@@ -108,6 +108,8 @@ fn processes() -> Vec<Process> {
 /// Processes with a program of this name in the cgroup or with the word in their command line.
 #[must_use]
 pub fn find_processes(program: &str, word: &str) -> Vec<u32> {
+    // The kernel keeps 15 bytes of a name (proc(5)).
+    let short = program.get(..15).unwrap_or(program);
     processes()
         .into_iter()
         .filter(|process| process.command.contains(word) || process.cgroups.contains(word))
@@ -115,7 +117,7 @@ pub fn find_processes(program: &str, word: &str) -> Vec<u32> {
             fs::read_link(format!("/proc/{}/exe", process.pid))
                 .is_ok_and(|exe| exe.file_name().is_some_and(|name| name == program))
                 || fs::read_to_string(format!("/proc/{}/comm", process.pid))
-                    .is_ok_and(|comm| program.starts_with(comm.trim()))
+                    .is_ok_and(|comm| comm.trim() == short)
         })
         .map(|process| process.pid)
         .collect()

@@ -47,9 +47,11 @@ impl Kubectl {
         let mut command = Command::new(paths::work().join("kubectl/usr/bin/kubectl"));
         command
             .env("KUBECONFIG", &self.kubeconfig)
-            .args(["--namespace", &self.namespace])
-            .args(words)
             .current_dir(paths::root());
+        if !words.contains(&"--all-namespaces") {
+            command.args(["--namespace", &self.namespace]);
+        }
+        command.args(words);
         command
     }
 

@@ -84,9 +84,13 @@ impl Cluster {
 
     fn stop(&self) -> Result<()> {
         let Some(node) = &self.node else { return Ok(()) };
-        let deleted = self
-            .kubectl
-            .run(&["delete", "pods,jobs,deployments", "--all", "--all-namespaces", "--timeout=60s"]);
+        let deleted = self.kubectl.run(&[
+            "delete",
+            "pods,jobs,deployments",
+            "--all",
+            "--all-namespaces",
+            "--timeout=60s",
+        ]);
         let left = node.leftovers();
         if deleted.is_err() || !left.is_empty() {
             eprintln!("its logs are in {}", node.keep_logs()?.display());
