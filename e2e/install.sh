@@ -5,14 +5,14 @@
 #   e2e/install.sh NAME...     some of: containerd cni clang wasi-libc go chart python javascript rust runc
 #                              and, for `make cluster`, etcd kubectl kubernetes cluster-tools
 #
-# CONTAINERD=1.6|1.7|2.1 chooses the containerd (default 2.1). Plain packages of the running release go in through
-# apt. Packages of other suites are unpacked below .work and never installed; the system's apt sources stay as they
-# are. What is there already is left alone.
+# CONTAINERD=1.6|1.7|2.1 restricts containerd to that series; without it all three come. Plain packages of the running
+# release go in through apt. Packages of other suites are unpacked below .work and never installed; the system's apt
+# sources stay as they are. What is there already is left alone.
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 work=$root/.work
-containerd=${CONTAINERD:-2.1}
+read -ra series <<<"${CONTAINERD:-1.6 1.7 2.1}"
 
 # shellcheck source=e2e/install-apt.sh
 source "$root/e2e/install-apt.sh"
@@ -33,14 +33,17 @@ containerd_suite() {
 }
 
 install_containerd() {
-    local suite dir=$work/containerd-$containerd found
-    suite=$(containerd_suite "$containerd")
-    unpack_deb "$dir" "$suite" containerd
-    found=$("$dir/usr/bin/containerd" --version | awk '{print $3}') || die "containerd of $suite does not run here"
-    case $found in
-        "$containerd".*) ;;
-        *) say "warning: $suite now has containerd $found, not $containerd.x" ;;
-    esac
+    local version suite dir found
+    for version in "${series[@]}"; do
+        suite=$(containerd_suite "$version")
+        dir=$work/containerd-$version
+        unpack_deb "$dir" "$suite" containerd
+        found=$("$dir/usr/bin/containerd" --version | awk '{print $3}') || die "containerd of $suite does not run here"
+        case $found in
+            "$version".*) ;;
+            *) say "warning: $suite now has containerd $found, not $version.x" ;;
+        esac
+    done
 }
 
 install_cni() { unpack_deb "$work/cni" sid containernetworking-plugins; }
