@@ -63,7 +63,7 @@ e2e: programs peer conformance-build cluster-deps
 
 ## cluster-deps: Kubernetes, which is built, and what it runs with, below .work
 cluster-deps:
-	@CONTAINERD=1.7 e2e/install.sh containerd cni etcd kubectl cluster-tools kubernetes
+	@CONTAINERD=1.7 e2e/install.sh containerd cni runc go chart etcd kubectl cluster-tools kubernetes
 
 ## cluster: a Kubernetes of one node with Mote and the samples' images on it; KUBECONFIG=.work/cluster/kubeconfig
 cluster: build programs cluster-deps

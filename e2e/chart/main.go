@@ -2,7 +2,7 @@
 // objects as JSON, one a line.
 //
 //	render CHART RELEASE NAMESPACE [VALUES.yaml]...
-//	render --values CHART        the chart's own values, as one object
+//	render --json FILE.yaml      the file's object
 package main
 
 import (
@@ -26,8 +26,8 @@ type tree = map[string]any
 
 func main() {
 	log.SetFlags(0)
-	if len(os.Args) == 3 && os.Args[1] == "--values" {
-		check(json.NewEncoder(os.Stdout).Encode(load(filepath.Join(os.Args[2], "values.yaml"))))
+	if len(os.Args) == 3 && os.Args[1] == "--json" {
+		check(json.NewEncoder(os.Stdout).Encode(load(os.Args[2])))
 		return
 	}
 	if len(os.Args) < 4 {

@@ -54,7 +54,7 @@ pub struct Image {
     wasm: Vec<u8>,
     entrypoint: Vec<String>,
     env: Vec<String>,
-    files: Vec<(String, Vec<u8>)>,
+    files: Vec<(String, Vec<u8>, u32)>,
 }
 
 impl Image {
@@ -93,9 +93,19 @@ impl Image {
 
     /// One more file in the rootfs.
     #[must_use]
-    pub fn file(mut self, path: &str, bytes: &[u8]) -> Image {
+    pub fn file(self, path: &str, bytes: &[u8]) -> Image {
+        self.file_of_mode(path, bytes, 0o644)
+    }
+
+    /// One more file in the rootfs, which the kernel may execute.
+    #[must_use]
+    pub fn executable(self, path: &str, bytes: &[u8]) -> Image {
+        self.file_of_mode(path, bytes, 0o755)
+    }
+
+    fn file_of_mode(mut self, path: &str, bytes: &[u8], mode: u32) -> Image {
         self.files
-            .push((path.trim_start_matches('/').into(), bytes.into()));
+            .push((path.trim_start_matches('/').into(), bytes.into(), mode));
         self
     }
 
@@ -201,8 +211,8 @@ impl Image {
         if !self.wasm.is_empty() {
             append(&mut tar, "app.wasm", &self.wasm, 0o755)?;
         }
-        for (path, bytes) in &self.files {
-            append(&mut tar, path, bytes, 0o644)?;
+        for (path, bytes, mode) in &self.files {
+            append(&mut tar, path, bytes, *mode)?;
         }
         Ok(tar.into_inner()?)
     }

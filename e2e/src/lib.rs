@@ -3,6 +3,7 @@
 //!
 //! What is needed comes by `make install-deps` (containerd, CNI plugins, compilers for guests) and `make build`.
 
+pub mod chart;
 pub mod cli;
 pub mod cluster;
 pub mod compare;

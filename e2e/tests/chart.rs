@@ -1,48 +1,15 @@
-//! The Helm chart, rendered by Helm's own engine (Go's text/template with sprig, `e2e/chart`): Helm itself is in no
-//! registry that the tests install from.
+//! What the Helm chart renders to.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::fs;
-use std::path::PathBuf;
 use std::process::Command;
 
-use mote_e2e::paths;
+use mote_e2e::{chart, paths};
 use serde_json::Value;
-
-fn chart() -> PathBuf {
-    paths::root().join("charts/mote")
-}
-
-fn renderer() -> Command {
-    let path = paths::work().join("chart/render");
-    assert!(
-        path.exists(),
-        "{} is missing; `make install-deps` builds it",
-        path.display()
-    );
-    Command::new(path)
-}
 
 /// The objects of release `r1` in namespace `ns`, and what is printed after it was installed.
 fn render(values: &str) -> (Vec<Value>, String) {
-    let dir = tempfile::tempdir().unwrap();
-    let file = dir.path().join("values.yaml");
-    fs::write(&file, values).unwrap();
-    let output = renderer()
-        .arg(chart())
-        .args(["r1", "ns"])
-        .arg(&file)
-        .output()
-        .unwrap();
-    let notes = String::from_utf8(output.stderr).unwrap();
-    assert!(output.status.success(), "{values}: {notes}");
-    let text = String::from_utf8(output.stdout).unwrap();
-    (
-        text.lines()
-            .map(|line| serde_json::from_str(line).unwrap())
-            .collect(),
-        notes,
-    )
+    chart::render("r1", "ns", values).unwrap()
 }
 
 fn one<'a>(objects: &'a [Value], kind: &str, name: &str) -> &'a Value {
@@ -85,6 +52,17 @@ fn by_default() {
     assert_eq!(class["scheduling"]["nodeSelector"]["mote.dev/ready"], "true");
     assert!(class["overhead"]["podFixed"]["memory"].is_string());
     assert!(notes.contains("runtimeClassName: mote") && notes.contains("daemonset/r1-installer"));
+}
+
+/// Nodes that were set up by hand get the same class.
+#[test]
+fn the_manifest_says_what_the_chart_says() {
+    let (objects, _) = render("{}");
+    let class = one(&objects, "RuntimeClass", "mote");
+    let manifest = chart::object(&paths::root().join("manifests/runtimeclass.yaml")).unwrap();
+    for part in ["apiVersion", "handler", "overhead", "scheduling"] {
+        assert_eq!(manifest[part], class[part], "{part}");
+    }
 }
 
 #[test]
@@ -201,9 +179,8 @@ fn the_installer_takes_its_arguments() {
 /// Every value has its place in the schema, and the other way round.
 #[test]
 fn values_and_schema_name_the_same() {
-    let output = renderer().arg("--values").arg(chart()).output().unwrap();
-    let values: Value = serde_json::from_slice(&output.stdout).unwrap();
-    let schema = fs::read(chart().join("values.schema.json")).unwrap();
+    let values = chart::object(&chart::dir().join("values.yaml")).unwrap();
+    let schema = fs::read(chart::dir().join("values.schema.json")).unwrap();
     let mut schema: Value = serde_json::from_slice(&schema).unwrap();
     // Helm's own.
     schema["properties"].as_object_mut().unwrap().remove("global");

@@ -1,12 +1,14 @@
-//! `make cluster`, `make cluster-down`, `make samples`; and the first process of a node.
+//! `make cluster`, `make cluster-down`, `make samples`; the first process of a node, and of
+//! the sandboxes of its Linux pods.
 
 use std::env;
 use std::path::Path;
+use std::thread;
 
 use anyhow::{Result, bail};
-use mote_e2e::cluster::node::{Life, Node};
+use mote_e2e::cluster::node::{Life, Node, PAUSE};
 use mote_e2e::cluster::plan::Plan;
-use mote_e2e::cluster::{self, init, samples};
+use mote_e2e::cluster::{self, init, mote, samples};
 
 fn main() -> Result<()> {
     let words: Vec<String> = env::args().skip(1).collect();
@@ -16,6 +18,9 @@ fn main() -> Result<()> {
         ["down"] => Node::find(&cluster::dir())?.stop(),
         ["samples", dir] => samples::write(Path::new(dir)),
         ["init", dir, id] => match init::main(&Plan::new(Path::new(dir), id.parse()?))? {},
+        [PAUSE] => loop {
+            thread::park();
+        },
         _ => bail!("usage: cluster up | down | samples DIR"),
     }
 }
@@ -25,6 +30,7 @@ fn up() -> Result<()> {
     for image in samples::images()? {
         node.import(&image)?;
     }
+    mote::install(&node)?;
     println!("The node is ready, with Mote and the images of manifests/ on it:\n");
     println!(
         "    export KUBECONFIG={}",

@@ -1,18 +1,28 @@
 //! The programs of a node with a control plane, and their configuration: etcd, containerd, and Kubernetes.
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 
 use anyhow::Result;
 use serde_json::json;
 
 use super::plan::{NODE, Plan};
-use crate::containerd::{HANDLER, RUNTIME, Series};
+use crate::containerd::Series;
 use crate::images::PAUSE;
 use crate::paths;
 
 /// Where containerd listens in the node.
 pub const SOCKET: &str = "/run/containerd/containerd.sock";
+
+/// Has the node's first process start containerd again, as `systemctl restart` would.
+pub const RESTART_CONTAINERD: &str = "/etc/containerd/restart";
+
+/// Where the number of a component's process is.
+#[must_use]
+pub fn pid_file(name: &str) -> String {
+    format!("/run/{name}.pid")
+}
 
 /// A program that runs as long as the node does.
 #[derive(Clone, Debug)]
@@ -181,6 +191,9 @@ pub fn write_files(plan: &Plan) -> Result<()> {
         fs::create_dir_all(dir)?;
     }
     fs::write("/etc/containerd/config.toml", containerd_config())?;
+    let script = format!("#!/bin/sh\nkill \"$(cat {})\"\n", pid_file("containerd"));
+    fs::write(RESTART_CONTAINERD, script)?;
+    fs::set_permissions(RESTART_CONTAINERD, Permissions::from_mode(0o755))?;
     fs::write("/etc/cni/net.d/10-pods.conflist", cni_config(plan))?;
     fs::write(plan.dir.join("kubelet.json"), kubelet_config(plan))?;
     Ok(())
@@ -200,10 +213,6 @@ fn containerd_config() -> String {
   tolerate_missing_hugetlb_controller = true
   [plugins."io.containerd.grpc.v1.cri".cni]
     bin_dir = "{plugins}"
-  [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.{HANDLER}]
-    runtime_type = "{RUNTIME}"
-    pod_annotations = ["mote/*"]
-    container_annotations = ["mote/*", "io.kubernetes.container.ports"]
   [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
     runtime_type = "io.containerd.runc.v2"
 "#

@@ -19,12 +19,14 @@ use super::shell::{run, wait};
 use super::{kubectl, sys};
 use crate::{containerd, paths};
 
-/// Where the node's programs are found, as on any node, and behind them those of the checkout and the host.
+/// Where the node's programs are found: those of the checkout, and behind them the host's.
 fn path() -> String {
     let containerd = containerd::Series::V1_7.bin("");
+    let runc = paths::work().join("runc/usr/sbin");
     format!(
-        "/usr/local/bin:{}:/usr/sbin:/usr/bin:/sbin:/bin",
-        containerd.display()
+        "{}:{}:/usr/sbin:/usr/bin:/sbin:/bin",
+        containerd.display(),
+        runc.display()
     )
 }
 
@@ -40,7 +42,6 @@ pub fn main(plan: &Plan) -> Result<Infallible> {
     file_system(plan)?;
     network(plan)?;
     components::write_files(plan)?;
-    install_mote()?;
     let mut running = Vec::new();
     for component in components::first(plan) {
         running.push(start(plan, component)?);
@@ -61,7 +62,7 @@ pub fn main(plan: &Plan) -> Result<Infallible> {
 // The programs write where they always do. The folders are the node's own: over those of the host lies a layer below the
 // plan's folder, and where file systems cannot be stacked (containerd's snapshots), a folder takes their place.
 fn file_system(plan: &Plan) -> Result<()> {
-    for (name, target) in [("etc", "/etc"), ("var", "/var"), ("usr-local", "/usr/local")] {
+    for (name, target) in [("etc", "/etc"), ("var", "/var"), ("opt", "/opt")] {
         let (upper, work) = (plan.files(name), plan.files(&format!("{name}.work")));
         fs::create_dir_all(&upper)?;
         fs::create_dir_all(&work)?;
@@ -78,8 +79,6 @@ fn file_system(plan: &Plan) -> Result<()> {
     for name in ["pods", "containers"] {
         bind(&plan.files(name), &Path::new("/var/log").join(name))?;
     }
-    // Compiled code is kept between nodes, as a node keeps it between pods.
-    bind(&paths::cache(), Path::new("/var/lib/mote"))?;
     fs::create_dir_all("/var/lib/etcd")?;
     sys::mount(&["-t", "tmpfs", "-o", "mode=0700", "tmpfs", "/var/lib/etcd"])?;
     sys::mount(&["-t", "tmpfs", "-o", "mode=0755", "tmpfs", "/run"])?;
@@ -139,17 +138,6 @@ fn network(plan: &Plan) -> Result<()> {
     fs::write("/proc/sys/net/ipv4/ip_forward", "1").context("ip_forward")
 }
 
-/// As the README says: the executables into a directory of containerd's PATH.
-fn install_mote() -> Result<()> {
-    let target = Path::new("/usr/local/bin");
-    fs::create_dir_all(target)?;
-    for entry in fs::read_dir(paths::bin(""))? {
-        let entry = entry?;
-        fs::copy(entry.path(), target.join(entry.file_name()))?;
-    }
-    Ok(())
-}
-
 struct Running {
     component: Component,
     child: Child,
@@ -169,6 +157,7 @@ fn start(plan: &Plan, component: Component) -> Result<Running> {
         .spawn()
         .with_context(|| format!("{}; `make cluster` brings it", component.program.display()))?;
     println!("{} runs as process {}", component.name, child.id());
+    fs::write(components::pid_file(component.name), child.id().to_string())?;
     Ok(Running { component, child })
 }
 

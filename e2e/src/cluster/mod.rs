@@ -9,6 +9,7 @@ pub mod components;
 pub mod init;
 pub mod keys;
 pub mod kubectl;
+pub mod mote;
 pub mod node;
 pub mod plan;
 pub mod samples;
@@ -77,9 +78,7 @@ impl Cluster {
         for image in samples::images()? {
             node.import(&image)?;
         }
-        self.kubectl
-            .run(&["apply", "-f", "manifests/runtimeclass.yaml"])
-            .map(drop)
+        mote::install(node)
     }
 
     fn stop(&self) -> Result<()> {

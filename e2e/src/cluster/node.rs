@@ -19,6 +19,9 @@ use crate::containerd::Series;
 use crate::images::{self, Image};
 use crate::{leaks, paths, vmm};
 
+/// What the program of a node is told to be the first process of a sandbox of runc's. Mote's sandboxes run nothing.
+pub const PAUSE: &str = "pause";
+
 /// A running node with its control plane.
 #[derive(Clone, Debug)]
 pub struct Node {
@@ -55,7 +58,7 @@ impl Node {
         let keeper = spawn(program, &plan, life)?;
         fs::write(dir.join("keeper"), format!("{} {keeper}", plan.id))?;
         let node = Node { plan, keeper };
-        if let Err(error) = node.come_up() {
+        if let Err(error) = node.come_up(program) {
             let logs = node.keep_logs();
             node.stop()?;
             bail!("{error:#}; its logs are in {}", logs?.display());
@@ -83,13 +86,14 @@ impl Node {
         Kubectl::new(&self.plan.kubeconfig("admin"))
     }
 
-    fn come_up(&self) -> Result<()> {
+    fn come_up(&self, program: &Path) -> Result<()> {
         let init = self.init()?;
         self.connect(init)?;
         wait("containerd", Duration::from_secs(30), || {
             run(self.ctr()?.arg("version")).map(drop)
         })?;
-        self.import(&images::pause())?;
+        let pause = images::pause().executable("pause", &fs::read(program)?);
+        self.import(&pause.entrypoint(&["/pause", PAUSE]))?;
         let kubectl = self.kubectl();
         let ready = "jsonpath={.status.conditions[?(@.type=='Ready')].status}";
         wait("a ready node", Duration::from_secs(40), || {
