@@ -6,8 +6,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener};
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
@@ -30,13 +29,6 @@ fn import(daemon: &Containerd, name: &str, program: &str) -> String {
     image.name
 }
 
-/// What a container prints.
-fn output(pod: &mut Pod<'_>, spec: &Spec) -> String {
-    let (status, log) = pod.run_container(spec).unwrap();
-    assert_eq!(status.exit_code, 0, "{status:?} {log:?}");
-    log.stdout
-}
-
 fn exec(pod: &Pod<'_>, id: &str, words: &[&str]) {
     let request = ExecSyncRequest {
         container_id: id.into(),
@@ -44,23 +36,6 @@ fn exec(pod: &Pod<'_>, id: &str, words: &[&str]) {
         timeout: 20,
     };
     assert_eq!(pod.cri.exec_sync(request).unwrap().exit_code, 0);
-}
-
-/// A mount that goes with the value.
-struct Mounted(PathBuf);
-
-impl Mounted {
-    fn new(words: &[&str], point: &Path) -> Mounted {
-        let made = Command::new("mount").args(words).arg(point).status().unwrap();
-        assert!(made.success(), "mount {words:?}");
-        Mounted(point.into())
-    }
-}
-
-impl Drop for Mounted {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
-    }
 }
 
 #[test]
@@ -79,12 +54,12 @@ fn hostname_and_dns() {
             });
         })
         .unwrap();
-        let env = output(&mut pod, &Spec::new("env", &image).args(&["env"]));
+        let env = pod.output(&Spec::new("env", &image).args(&["env"])).unwrap();
         assert!(env.lines().any(|line| line == "HOSTNAME=web-0"), "{env}");
         let read = Spec::new("hostname", &image).args(&["read", "/etc/hostname"]);
-        assert_eq!(output(&mut pod, &read), "/etc/hostname: web-0\n");
+        assert_eq!(pod.output(&read).unwrap(), "/etc/hostname: web-0\n");
         let read = Spec::new("dns", &image).args(&["file", "/etc/resolv.conf"]);
-        let text = output(&mut pod, &read);
+        let text = pod.output(&read).unwrap();
         let expected = [
             "nameserver 10.96.0.10",
             "options ndots:5",
@@ -95,7 +70,7 @@ fn hostname_and_dns() {
         let write = Spec::new("write", &image)
             .args(&["write", "/etc/hostname", "x"])
             .readonly_rootfs();
-        assert_eq!(output(&mut pod, &write), "/etc/hostname: ReadOnlyFilesystem\n");
+        assert_eq!(pod.output(&write).unwrap(), "/etc/hostname: ReadOnlyFilesystem\n");
         pod.remove().unwrap();
     });
 }
@@ -134,7 +109,7 @@ fn the_nodes_network() {
         })
         .unwrap();
         assert_eq!(pod.ip().unwrap(), "", "its address is the node's");
-        let text = output(&mut pod, &spec);
+        let text = pod.output(&spec).unwrap();
         assert!(text.starts_with("1000 bytes from 127.0.0.1"), "{text}");
         pod.remove().unwrap();
         echo.join().unwrap();
@@ -154,11 +129,11 @@ fn init_containers_and_restarts() {
         let init = Spec::new("init", &image)
             .args(&["write", "/work/ready", "prepared"])
             .mount(&work, "/work", false);
-        assert_eq!(output(&mut pod, &init), "/work/ready: written\n");
+        assert_eq!(pod.output(&init).unwrap(), "/work/ready: written\n");
         let app = Spec::new("app", &image)
             .args(&["read", "/work/ready"])
             .mount(&work, "/work", false);
-        assert_eq!(output(&mut pod, &app), "/work/ready: prepared\n");
+        assert_eq!(pod.output(&app).unwrap(), "/work/ready: prepared\n");
         // A container that fails is made anew, with the next number and a layer of its own.
         let mut before: Option<String> = None;
         for attempt in 0..3 {
@@ -195,106 +170,11 @@ fn the_downward_api_in_the_environment() {
         for (name, value) in pairs {
             spec = spec.env(name, value);
         }
-        let text = output(&mut pod, &spec);
+        let text = pod.output(&spec).unwrap();
         for (name, value) in pairs {
             assert!(text.contains(&format!("{name}={value}\n")), "{name}: {text}");
         }
         pod.remove().unwrap();
-    });
-}
-
-#[test]
-fn volumes_of_several_containers() {
-    if !kvm::ready() {
-        return;
-    }
-    matrix::each(|daemon| {
-        let image = probe(daemon);
-        let shared = daemon.folder("shared").unwrap();
-        let memory = daemon.folder("memory").unwrap();
-        let tmpfs = Mounted::new(&["-t", "tmpfs", "-o", "size=64k", "tmpfs"], &memory);
-        fs::create_dir_all(shared.join("sub/deep")).unwrap();
-        fs::write(shared.join("sub/deep/file"), "below\n").unwrap();
-        let mut pod = Pod::run(daemon, "shared").unwrap();
-        // emptyDir: two containers that run at the same time.
-        let reader = Spec::new("reader", &image)
-            .args(&["watch", "/cache/news", "1"])
-            .mount(&shared, "/cache", true);
-        let reader = pod.start(&reader).unwrap();
-        let writer = Spec::new("writer", &image)
-            .args(&["write", "/out/news", "fresh"])
-            .mount(&shared, "/out", false);
-        assert_eq!(output(&mut pod, &writer), "/out/news: written\n");
-        assert_eq!(pod.wait(&reader).unwrap().exit_code, 0);
-        assert_eq!(pod.log("reader").unwrap().stdout, "fresh\n");
-        // medium: Memory, with a size limit.
-        let small = Spec::new("small", &image)
-            .args(&["write", "/memory/f", "x"])
-            .mount(&memory, "/memory", false);
-        assert_eq!(output(&mut pod, &small), "/memory/f: written\n");
-        assert_eq!(fs::read_to_string(memory.join("f")).unwrap(), "x");
-        let big = Spec::new("big", &image)
-            .args(&["write", "/memory/g", &"x".repeat(100_000)])
-            .mount(&memory, "/memory", false);
-        assert_eq!(output(&mut pod, &big), "/memory/g: StorageFull\n");
-        // subPath: a folder and a file of the volume, and nothing beside them.
-        let sub = Spec::new("sub", &image)
-            .args(&["list", "/sub"])
-            .mount(&shared.join("sub"), "/sub", false);
-        assert_eq!(output(&mut pod, &sub), "/sub: deep\n");
-        let file = Spec::new("file", &image)
-            .args(&["read", "/etc/one", "/etc/one/../news"])
-            .mount(&shared.join("sub/deep/file"), "/etc/one", true);
-        assert_eq!(
-            output(&mut pod, &file),
-            "/etc/one: below\n/etc/one/../news: NotADirectory\n"
-        );
-        pod.remove().unwrap();
-        drop(tmpfs);
-    });
-}
-
-#[test]
-fn mounts_of_the_node_propagate_if_the_pod_says_so() {
-    if !kvm::ready() {
-        return;
-    }
-    matrix::each(|daemon| {
-        let image = probe(daemon);
-        let volume = daemon.folder("propagation").unwrap();
-        let text = volume.display().to_string();
-        let bound = Mounted::new(&["--bind", &text], &volume);
-        std::mem::forget(Mounted::new(&["--make-shared"], &volume));
-        let later = volume.join("later");
-        fs::create_dir(&later).unwrap();
-        let mut pod = Pod::run(daemon, "propagation").unwrap();
-        // Both ways is for privileged containers of Kubernetes, and means no more here than from the node: a Wasm
-        // program mounts nothing.
-        for (name, value) in [("private", 0), ("from-node", 1), ("both-ways", 2)] {
-            let spec = Spec::new(name, &image)
-                .args(&["watch", "/v/later/f", "1"])
-                .mount(&volume, "/v", false)
-                .propagation(value);
-            let id = pod.start(&spec).unwrap();
-            let mounted = Mounted::new(&["-t", "tmpfs", "tmpfs"], &later);
-            fs::write(later.join("f"), format!("{name}\n")).unwrap();
-            if value == 0 {
-                thread::sleep(Duration::from_millis(300));
-                assert_eq!(pod.status(&id).unwrap().state(), ContainerState::Running);
-                pod.stop_container(&id, 0).unwrap();
-            } else {
-                assert_eq!(pod.wait(&id).unwrap().exit_code, 0);
-                assert_eq!(pod.log(name).unwrap().stdout, format!("{name}\n"));
-            }
-            pod.remove_container(&id).unwrap();
-            assert!(
-                later.join("f").exists(),
-                "{name}: the node's mount went with the container"
-            );
-            drop(mounted);
-        }
-        pod.remove().unwrap();
-        drop(bound);
     });
 }
 

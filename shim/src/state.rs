@@ -109,10 +109,7 @@ impl Machine {
     /// # Errors
     /// [`StateError::Start`] in every phase but [`Phase::Created`].
     pub(crate) fn may_start(&self) -> Result<(), StateError> {
-        match self.phase {
-            Phase::Created => Ok(()),
-            phase => Err(StateError::Start(phase)),
-        }
+        self.require(Phase::Created, StateError::Start)
     }
 
     /// The process runs.
@@ -131,10 +128,7 @@ impl Machine {
     /// # Errors
     /// [`StateError::Pause`] in every phase but [`Phase::Running`].
     pub(crate) fn may_pause(&self) -> Result<(), StateError> {
-        match self.phase {
-            Phase::Running => Ok(()),
-            phase => Err(StateError::Pause(phase)),
-        }
+        self.require(Phase::Running, StateError::Pause)
     }
 
     /// The process stands still.
@@ -152,10 +146,7 @@ impl Machine {
     /// # Errors
     /// [`StateError::Resume`] in every phase but [`Phase::Paused`].
     pub(crate) fn may_resume(&self) -> Result<(), StateError> {
-        match self.phase {
-            Phase::Paused => Ok(()),
-            phase => Err(StateError::Resume(phase)),
-        }
+        self.require(Phase::Paused, StateError::Resume)
     }
 
     /// The process goes on.
@@ -166,6 +157,13 @@ impl Machine {
         self.may_resume()?;
         self.phase = Phase::Running;
         Ok(())
+    }
+
+    fn require(&self, phase: Phase, refusal: fn(Phase) -> StateError) -> Result<(), StateError> {
+        if self.phase == phase {
+            return Ok(());
+        }
+        Err(refusal(self.phase))
     }
 
     /// The task has ended. Answers whether this was news; only then is there an event to send.

@@ -2,25 +2,28 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex as StdMutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex as StdMutex};
 use std::time::Duration;
 
 use tokio::sync::Mutex;
 
 use crate::cgroup::{self, Cgroup};
-use crate::create::{self, Container};
+use crate::create::Container;
 use crate::error::TaskError;
 use crate::events::{Event, Publisher};
 use crate::exit::{self, Exit, ExitCell};
 use crate::mounts;
 use crate::process::{Inner, Process, Ready};
 use crate::record::{self, Record};
-use crate::spec;
 use crate::state::Phase;
 use crate::stdio::Names;
 use crate::termination;
 use crate::verdict::Verdict;
 use crate::vm::Vmm;
+
+mod exec;
+
+pub(crate) use exec::Exec;
 
 /// How long the end of a process waits for a client to take what the program wrote to its terminal.
 const DRAIN: Duration = Duration::from_secs(2);
@@ -38,14 +41,6 @@ pub(crate) struct Task {
     termination_log: Option<PathBuf>,
     events: Publisher,
     record: Mutex<Record>,
-}
-
-/// What exec asks for.
-pub(crate) struct Exec {
-    pub exec_id: String,
-    pub process: spec::Process,
-    pub io: Names,
-    pub terminal: bool,
 }
 
 impl Task {
@@ -113,11 +108,6 @@ impl Task {
         }
     }
 
-    fn execs(&self) -> MutexGuard<'_, BTreeMap<String, Option<Arc<Process>>>> {
-        // No code that holds the lock can leave the map half changed.
-        self.execs.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Process ids: the main one's, even after its end, then those of the execs that run, with their ids.
     pub(crate) async fn pids(&self) -> Vec<(u32, String)> {
         let mut all = vec![(self.main.status().await.pid, String::new())];
@@ -128,52 +118,6 @@ impl Task {
             }
         }
         all
-    }
-
-    pub(crate) fn added(&self) -> Vec<(String, Arc<Process>)> {
-        let made = |(id, process): (&String, &Option<Arc<Process>>)| Some((id.clone(), process.clone()?));
-        self.execs().iter().filter_map(made).collect()
-    }
-
-    /// Adds a process: compiles its program, so that what is no Wasm file is refused here.
-    ///
-    /// # Errors
-    /// [`TaskError::NotRunning`] unless the container runs, [`TaskError::Exists`], and those of a create.
-    pub(crate) async fn exec(self: &Arc<Task>, asked: Exec) -> Result<(), TaskError> {
-        let phase = self.main.status().await.phase;
-        let Some(container) = self.container.as_ref().filter(|_| phase == Phase::Running) else {
-            return Err(TaskError::NotRunning {
-                id: self.id.clone(),
-                phase,
-            });
-        };
-        let exec_id = asked.exec_id.clone();
-        {
-            let mut execs = self.execs();
-            if execs.contains_key(&exec_id) {
-                return Err(TaskError::Exists(exec_id));
-            }
-            execs.insert(exec_id.clone(), None);
-        }
-        let mut taken = Taken {
-            task: self,
-            exec_id: Some(&exec_id),
-        };
-        let (io, terminal) = (asked.io.clone(), asked.terminal);
-        let ready = create::exec(container, asked).await?;
-        let name = format!("{}/{exec_id}", self.id);
-        let process = Process::new(name, io, terminal, Some(ready));
-        taken.exec_id = None;
-        drop(taken);
-        let memory = container.memory.lock().await;
-        process.set_memory_limit(*memory).await;
-        self.execs().insert(exec_id.clone(), Some(process));
-        drop(memory);
-        self.events.publish(Event::ExecAdded {
-            id: self.id.clone(),
-            exec_id,
-        });
-        Ok(())
     }
 
     /// Starts a process; answers its process id.
@@ -321,34 +265,6 @@ impl Task {
         Ok((pid, exit))
     }
 
-    /// Forgets a process that exec has added.
-    ///
-    /// # Errors
-    /// [`TaskError::State`] while it runs.
-    pub(crate) async fn delete_exec(&self, exec_id: &str) -> Result<(u32, Exit), TaskError> {
-        let process = self.process(exec_id)?;
-        let mut inner = process.turn().await;
-        inner.machine.may_delete()?;
-        inner.discard();
-        let (exit, pid) = (inner.machine.delete()?, inner.machine.pid());
-        self.execs().remove(exec_id);
-        self.events.publish(Event::Delete {
-            id: self.id.clone(),
-            exec_id: exec_id.to_owned(),
-            pid,
-            exit,
-        });
-        Ok((pid, exit))
-    }
-
-    /// The processes that exec has added end with the main one, as those of a PID namespace do.
-    async fn end_execs(&self) {
-        for (_, process) in self.added() {
-            let inner = process.turn().await;
-            let _ = process.kill(&inner, libc::SIGKILL.unsigned_abs());
-        }
-    }
-
     /// Waits for the VMM in the background. Whatever happens there, the exit status is filled.
     fn watch(self: &Arc<Task>, process: Arc<Process>, exec_id: String, vmm: Vmm) {
         let task = Arc::clone(self);
@@ -444,21 +360,6 @@ impl Task {
             bundle: self.bundle.clone(),
             source,
         })
-    }
-}
-
-/// An exec id that is taken while its process is made, and free again however that ends.
-struct Taken<'a> {
-    task: &'a Task,
-    /// `None` once the process has its place.
-    exec_id: Option<&'a str>,
-}
-
-impl Drop for Taken<'_> {
-    fn drop(&mut self) {
-        if let Some(exec_id) = self.exec_id {
-            self.task.execs().remove(exec_id);
-        }
     }
 }
 
