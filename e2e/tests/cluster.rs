@@ -306,9 +306,14 @@ fn a_failing_probe_restarts_the_container() {
     let space = namespace("probe");
     let mut failing = pod("failing", TOOL, &["sleep", "600000"]);
     failing["spec"]["restartPolicy"] = json!("Always");
-    failing["spec"]["containers"][0]["livenessProbe"] = json!({
+    failing["spec"]["volumes"] = json!([{ "name": "work", "emptyDir": {} }]);
+    let main = &mut failing["spec"]["containers"][0];
+    main["livenessProbe"] = json!({
         "exec": { "command": ["/app.wasm", "exit", "1"] }, "periodSeconds": 1, "failureThreshold": 2,
     });
+    main["lifecycle"]["preStop"] =
+        json!({ "exec": { "command": ["/app.wasm", "write", "/work/last", "words of the first"] } });
+    main["volumeMounts"] = json!([{ "name": "work", "mountPath": "/work" }]);
     space.apply(&failing).unwrap();
     wait("a restart", MINUTE, || {
         let status = space.get(&["pod", "failing"])?["status"]["containerStatuses"][0].clone();
@@ -325,6 +330,46 @@ fn a_failing_probe_restarts_the_container() {
             .unwrap()
             .contains("Liveness probe failed")
     );
+    // The volume is the pod's. The container may be between two lives.
+    let read = ["exec", "failing", "--", "/app.wasm", "read", "/work/last"];
+    let said = wait("what preStop left", MINUTE, || space.run(&read)).unwrap();
+    assert_eq!(said, "/work/last: words of the first\n");
+}
+
+#[test]
+fn a_config_map_is_updated_in_the_pod() {
+    if !kvm::ready() {
+        return;
+    }
+    let space = namespace("config");
+    space
+        .run(&["create", "configmap", "config", "--from-literal=key=one\n"])
+        .unwrap();
+    let mut watching = pod("watching", TOOL, &["watch", "/etc/config/key", "2"]);
+    watching["spec"]["volumes"] = json!([{ "name": "config", "configMap": { "name": "config" } }]);
+    watching["spec"]["containers"][0]["volumeMounts"] =
+        json!([{ "name": "config", "mountPath": "/etc/config" }]);
+    space.apply(&watching).unwrap();
+    let log = |text: &str| {
+        wait("the file's text", MINUTE, || {
+            let said = space.run(&["logs", "watching"])?;
+            anyhow::ensure!(said == text, "{said}");
+            Ok(())
+        })
+        .unwrap();
+    };
+    log("one\n");
+    space
+        .run(&[
+            "patch",
+            "configmap",
+            "config",
+            "-p",
+            r#"{"data": {"key": "two\n"}}"#,
+        ])
+        .unwrap();
+    assert_eq!(space.ended("watching").unwrap()["exitCode"], 0);
+    log("one\ntwo\n");
 }
 
 #[test]

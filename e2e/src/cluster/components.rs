@@ -248,6 +248,8 @@ fn kubelet_config(plan: &Plan) -> String {
             "x509": { "clientCAFile": plan.key("ca.crt") },
         },
         "authorization": { "mode": "Webhook" },
+        // How soon a changed ConfigMap is in a pod.
+        "syncFrequency": "5s",
         "cgroupDriver": "cgroupfs",
         "cgroupRoot": plan.cgroup(),
         "oomScoreAdj": 0,

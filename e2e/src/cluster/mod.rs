@@ -85,7 +85,7 @@ impl Cluster {
         let Some(node) = &self.node else { return Ok(()) };
         let deleted = self.kubectl.run(&[
             "delete",
-            "pods,jobs,deployments",
+            "pods,jobs,deployments,daemonsets",
             "--all",
             "--all-namespaces",
             "--timeout=60s",
