@@ -17,7 +17,7 @@ CONFORMANCE := .work/conformance
 # The guest is for another target; mote-vmm's build script builds it.
 HOST := --workspace --exclude mote-guest
 
-.PHONY: build test unit e2e cluster cluster-down cluster-deps samples conformance conformance-core conformance-wasi conformance-programs conformance-build lint fmt deny demo overhead bench install-deps programs peer clean
+.PHONY: build test unit e2e cluster cluster-down cluster-deps samples conformance conformance-core conformance-wasi conformance-programs conformance-cri conformance-build lint fmt deny demo overhead bench install-deps programs peer clean
 
 ## build: the node's executables, static and stripped, in bin/
 build:
@@ -88,8 +88,9 @@ conformance-build:
 	done
 
 ## conformance: suites of others; rewrites docs/CONFORMANCE.md. WASI_TESTSUITE is a checkout of WebAssembly/wasi-testsuite,
-## prod/testsuite-base; WASMTIME_PROGRAMS a folder with programs of Wasmtime's own tests, and WASMTIME its command
-conformance: conformance-core conformance-wasi conformance-programs
+## prod/testsuite-base; WASMTIME_PROGRAMS a folder with programs of Wasmtime's own tests, and WASMTIME its command; CRITEST
+## the executable of kubernetes-sigs/cri-tools
+conformance: conformance-core conformance-wasi conformance-programs conformance-cri
 
 ## conformance-core: WebAssembly's own suite in the VM and natively; rewrites what is known to fail natively, too
 conformance-core: conformance-build
@@ -104,6 +105,11 @@ conformance-wasi:
 conformance-programs:
 	$(CARGO) build $(FLAGS) -p mote-e2e --bin wasi_conformance
 	@$(OUT)/wasi_conformance programs "$(WASMTIME_PROGRAMS)" "$(WASMTIME)" --document docs/CONFORMANCE.md
+
+## conformance-cri: critest against pods of Mote on each containerd, or, without touching the document, on CONTAINERD
+conformance-cri: programs
+	@$(E2E) run --locked --quiet -p mote-e2e --bin cri_conformance -- "$(CRITEST)" e2e/conformance/cri-failures.txt \
+		$(if $(CONTAINERD),,--document docs/CONFORMANCE.md)
 
 ## lint: format and clippy, warnings are errors
 lint:

@@ -34,8 +34,11 @@ rust() {
             put "$work/target-programs/wasm32-wasi$wasi/release/$bin.wasm" "$out/$bin-rust-$wasi.wasm"
         done
     done
+    put "$work/target-programs/wasm32-wasip1/release/box.wasm" "$out/box-rust-p1.wasm"
     # WASI 0.1 has no way to make a socket.
-    put "$work/target-programs/wasm32-wasip2/release/net.wasm" "$out/net-rust-p2.wasm"
+    for bin in net web; do
+        put "$work/target-programs/wasm32-wasip2/release/$bin.wasm" "$out/$bin-rust-p2.wasm"
+    done
     (cd "$here/rust-exchange" && cargo build --quiet --locked --release --target wasm32-wasip2 \
         --target-dir "$work/target-programs")
     put "$work/target-programs/wasm32-wasip2/release/exchange.wasm" "$out/exchange-rust.wasm"

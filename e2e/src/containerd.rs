@@ -2,6 +2,7 @@
 //! series, and go when the process ends.
 
 use std::fs::{self, File};
+use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -172,6 +173,19 @@ impl Containerd {
         let log = fs::read_to_string(self.root.join("containerd.log")).unwrap_or_default();
         let all: Vec<&str> = log.lines().collect();
         all[all.len().saturating_sub(lines)..].join("\n")
+    }
+
+    /// Makes CRI pull every image from one registry, which speaks HTTP at this address, whatever the image's name says.
+    ///
+    /// # Errors
+    /// The file system's.
+    pub fn pull_from(&self, registry: SocketAddr) -> Result<()> {
+        let dir = self.root.join("registries/_default");
+        fs::create_dir_all(&dir)?;
+        let hosts = format!(
+            "server = \"http://{registry}\"\n[host.\"http://{registry}\"]\n  capabilities = [\"pull\", \"resolve\"]\n"
+        );
+        Ok(fs::write(dir.join("hosts.toml"), hosts)?)
     }
 
     /// `ctr`, aimed at this instance.

@@ -55,6 +55,9 @@ pub struct Image {
     entrypoint: Vec<String>,
     env: Vec<String>,
     files: Vec<(String, Vec<u8>, u32)>,
+    /// Symbolic links: path and target.
+    links: Vec<(String, String)>,
+    user: Option<String>,
 }
 
 impl Image {
@@ -68,6 +71,8 @@ impl Image {
             entrypoint: vec!["/app.wasm".into()],
             env: Vec::new(),
             files: Vec::new(),
+            links: Vec::new(),
+            user: None,
         }
     }
 
@@ -106,6 +111,21 @@ impl Image {
     fn file_of_mode(mut self, path: &str, bytes: &[u8], mode: u32) -> Image {
         self.files
             .push((path.trim_start_matches('/').into(), bytes.into(), mode));
+        self
+    }
+
+    /// A symbolic link in the rootfs.
+    #[must_use]
+    pub fn link(mut self, path: &str, target: &str) -> Image {
+        self.links
+            .push((path.trim_start_matches('/').into(), target.into()));
+        self
+    }
+
+    /// The user that it names: `UID`, `NAME`, each with `:GROUP` or without.
+    #[must_use]
+    pub fn user(mut self, user: &str) -> Image {
+        self.user = Some(user.into());
         self
     }
 
@@ -214,6 +234,14 @@ impl Image {
         for (path, bytes, mode) in &self.files {
             append(&mut tar, path, bytes, *mode)?;
         }
+        for (path, target) in &self.links {
+            let mut header = tar::Header::new_ustar();
+            header.set_entry_type(tar::EntryType::Symlink);
+            header.set_size(0);
+            header.set_mode(0o777);
+            header.set_mtime(0);
+            tar.append_link(&mut header, path, target)?;
+        }
         Ok(tar.into_inner()?)
     }
 
@@ -229,15 +257,16 @@ impl Image {
     /// programs would be one image to it; the name in the history tells them apart, as a build tool's dates do.
     fn config(&self, layout: &mut Layout, diff_ids: Vec<String>) -> Result<Descriptor> {
         let (arch, os) = self.platform();
+        let mut process = ConfigBuilder::default()
+            .entrypoint(self.entrypoint.clone())
+            .env(self.env.clone());
+        if let Some(user) = &self.user {
+            process = process.user(user.clone());
+        }
         let config = ImageConfigurationBuilder::default()
             .architecture(arch)
             .os(os)
-            .config(
-                ConfigBuilder::default()
-                    .entrypoint(self.entrypoint.clone())
-                    .env(self.env.clone())
-                    .build()?,
-            )
+            .config(process.build()?)
             .rootfs(
                 RootFsBuilder::default()
                     .typ("layers")

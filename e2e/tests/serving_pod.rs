@@ -6,7 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use http::StatusCode;
-use mote_e2e::containerd::{Containerd, matrix};
+use mote_e2e::containerd::{Containerd, HANDLER, Series, matrix};
 use mote_e2e::images::{Form, Image};
 use mote_e2e::kvm;
 use mote_e2e::pod::{Pod, Spec};
@@ -26,6 +26,11 @@ fn answer(address: SocketAddr, path: &str) -> (StatusCode, String) {
         }
         thread::sleep(Duration::from_millis(20));
     }
+}
+
+/// An image with a command that listens at port 80 on a socket of its own.
+fn web() -> Image {
+    Image::program("web", Form::Rootfs, "web-rust-p2").entrypoint(&["/app.wasm", "web", "80"])
 }
 
 /// What a command in another pod, with these annotations, gets for `/hello`.
@@ -65,6 +70,44 @@ fn requests_reach_the_component_and_sigterm_drains() {
         pod.stop_container(&id, 10).unwrap();
         let status = pod.wait(&id).unwrap();
         assert_eq!(status.exit_code, 143, "{status:?}");
+        pod.remove().unwrap();
+    });
+}
+
+/// As a process of root in a container could: `mote-vmm` is nobody's and has no capabilities.
+#[test]
+fn a_command_of_root_listens_below_port_1024() {
+    if !kvm::ready() {
+        return;
+    }
+    matrix::each(|daemon| {
+        web().import(daemon).unwrap();
+        let mut pod = Pod::run(daemon, "low-port").unwrap();
+        let address = SocketAddr::new(pod.ip().unwrap().parse().unwrap(), 80);
+        pod.start(&Spec::new("main", &web().name)).unwrap();
+        assert_eq!(answer(address, "/").0, StatusCode::OK);
+        pod.remove().unwrap();
+    });
+}
+
+/// Others may where the pod's sandbox says so: containerd 2.x sets `net.ipv4.ip_unprivileged_port_start` to 0 in it.
+#[test]
+fn the_sandbox_says_who_listens_below_port_1024() {
+    if !kvm::ready() {
+        return;
+    }
+    matrix::each(|daemon| {
+        web().import(daemon).unwrap();
+        let mut pod = Pod::run(daemon, "low-port-user").unwrap();
+        let address = SocketAddr::new(pod.ip().unwrap().parse().unwrap(), 80);
+        let id = pod.start(&Spec::new("main", &web().name).user(1000)).unwrap();
+        if daemon.series == Series::V2_1 && daemon.handler == HANDLER {
+            assert_eq!(answer(address, "/").0, StatusCode::OK);
+        } else {
+            assert_eq!(pod.wait(&id).unwrap().exit_code, 1);
+            let log = pod.log("main").unwrap();
+            assert!(log.stderr.contains("PermissionDenied"), "{log:?}");
+        }
         pod.remove().unwrap();
     });
 }

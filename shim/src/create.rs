@@ -18,6 +18,7 @@ use crate::sandbox::{self, PodNetwork};
 use crate::spec::{self, Namespace, Spec};
 use crate::state::Phase;
 use crate::stdio::{self, Names, Stdio};
+use crate::sysctl;
 use crate::task::{Exec, Task, release};
 use crate::vm::{Node, Program};
 use crate::volumes;
@@ -75,6 +76,8 @@ pub(crate) async fn create(context: &Context, request: Request) -> Result<Task, 
     }
     let mut spec = spec::read(&request.bundle)?;
     context.settle_network(&mut spec);
+    let copy = spec.clone();
+    blocking(&request.id, move || Ok(sysctl::apply(&copy)?)).await?;
     let mut record = Record {
         id: request.id.clone(),
         sandbox: spec.is_sandbox(),
@@ -124,6 +127,9 @@ pub(crate) async fn create(context: &Context, request: Request) -> Result<Task, 
 pub(crate) fn sandbox(context: &Context, request: sandbox::Request) -> Result<Task, TaskError> {
     let files = sandbox::write_files(&request.bundle, &request.config)?;
     let netns = Some(request.netns).filter(|path| !path.as_os_str().is_empty());
+    if let Some(path) = &netns {
+        sysctl::set(path, request.config.sysctls())?;
+    }
     let record = Record {
         id: request.id.clone(),
         sandbox: true,

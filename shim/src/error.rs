@@ -11,6 +11,7 @@ use crate::sandbox::FileError;
 use crate::spec::SpecError;
 use crate::state::{Phase, StateError};
 use crate::stdio::StdioError;
+use crate::sysctl::SysctlError;
 use crate::vm::VmError;
 use crate::volumes::VolumeError;
 
@@ -27,6 +28,8 @@ pub(crate) enum TaskError {
     Volume(#[from] VolumeError),
     #[error(transparent)]
     File(#[from] FileError),
+    #[error(transparent)]
+    Sysctl(#[from] SysctlError),
     #[error(transparent)]
     Stdio(#[from] StdioError),
     #[error(transparent)]
@@ -88,7 +91,7 @@ impl TaskError {
                 Code::INVALID_ARGUMENT
             }
             TaskError::NotRunning { .. } | TaskError::NoCgroup(_) => Code::FAILED_PRECONDITION,
-            TaskError::NoTerminal(_) => Code::FAILED_PRECONDITION,
+            TaskError::NoTerminal(_) | TaskError::Sysctl(_) => Code::FAILED_PRECONDITION,
             TaskError::Vm(error) if error.is_refusal() => Code::INVALID_ARGUMENT,
             TaskError::Vm(_) => Code::FAILED_PRECONDITION,
             TaskError::State(StateError::Finished) => Code::NOT_FOUND,

@@ -41,6 +41,7 @@ mod spec;
 mod start;
 mod state;
 mod stdio;
+mod sysctl;
 mod task;
 mod termination;
 mod time;

@@ -69,6 +69,7 @@ pub(crate) struct Process {
     pub env: Option<Vec<String>>,
     pub cwd: String,
     pub user: User,
+    pub capabilities: Option<Capabilities>,
     pub oom_score_adj: Option<i32>,
     pub console_size: Option<ConsoleSize>,
 }
@@ -88,6 +89,13 @@ pub(crate) struct User {
     pub uid: u32,
     pub gid: u32,
     pub additional_gids: Option<Vec<u32>>,
+}
+
+/// `process.capabilities`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Capabilities {
+    pub effective: Option<Vec<String>>,
 }
 
 /// `root`.
@@ -116,6 +124,7 @@ pub(crate) struct Linux {
     pub cgroups_path: String,
     pub namespaces: Option<Vec<Namespace>>,
     pub resources: Option<Resources>,
+    pub sysctl: Option<BTreeMap<String, String>>,
 }
 
 /// One of `linux.namespaces`.

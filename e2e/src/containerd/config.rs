@@ -125,6 +125,8 @@ fn cri_v3(root: &Path, pause: &str) -> String {
   use_local_image_pull = true
   [plugins.'io.containerd.cri.v1.images'.pinned_images]
     sandbox = "{pause}"
+  [plugins.'io.containerd.cri.v1.images'.registry]
+    config_path = "{root}/registries"
 
 [plugins.'io.containerd.cri.v1.runtime']
   disable_apparmor = true
@@ -162,6 +164,8 @@ fn cri_v2(root: &Path, pause: &str) -> String {
   restrict_oom_score_adj = true
   netns_mounts_under_state_dir = true
   tolerate_missing_hugetlb_controller = true
+  [plugins."io.containerd.grpc.v1.cri".registry]
+    config_path = "{root}/registries"
   [plugins."io.containerd.grpc.v1.cri".cni]
     bin_dir = "{plugins}"
     conf_dir = "{root}/cni"

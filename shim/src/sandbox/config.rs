@@ -1,6 +1,8 @@
 //! The parts of CRI's `PodSandboxConfig` (`api.proto`, runtime.v1) that mean something to the sandbox. containerd sends it
 //! as the options of CreateSandbox.
 
+use std::collections::HashMap;
+
 use containerd_shim_protos::protobuf::well_known_types::any::Any;
 use prost::Message;
 
@@ -35,6 +37,8 @@ pub(crate) struct Dns {
 struct Linux {
     #[prost(string, tag = "1")]
     cgroup_parent: String,
+    #[prost(map = "string, string", tag = "3")]
+    sysctls: HashMap<String, String>,
 }
 
 impl PodSandboxConfig {
@@ -48,6 +52,11 @@ impl PodSandboxConfig {
                 .map_err(|error| TaskError::SandboxConfig(error.to_string())),
             None => Ok(PodSandboxConfig::default()),
         }
+    }
+
+    /// Kernel parameters of the pod.
+    pub(crate) fn sysctls(&self) -> impl Iterator<Item = (&String, &String)> {
+        self.linux.iter().flat_map(|linux| &linux.sysctls)
     }
 
     /// The pod's cgroup in the form of the kubelet's driver; empty if there is none.
