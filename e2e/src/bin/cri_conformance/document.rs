@@ -28,6 +28,13 @@ pub(crate) fn write(path: &Path, version: &str, runs: &[Run], expected: &Expecte
             run.count(Outcome::Skipped),
         )?;
     }
+    let passed = select(runs, |_, test| {
+        (test.outcome == Outcome::Passed).then_some(test.group.as_str())
+    });
+    section.push_str("\nPassed:\n");
+    for (group, tests) in &passed {
+        list(&mut section, group, tests, runs)?;
+    }
     let failed = select(runs, |run, test| {
         (test.outcome == Outcome::Failed).then(|| {
             let known = expected.reason(&test.name, run.series);
@@ -56,7 +63,7 @@ pub(crate) fn write(path: &Path, version: &str, runs: &[Run], expected: &Expecte
     Ok(())
 }
 
-/// Names of tests, each with the series it is about, by a reason.
+/// Names of tests, each with the series it is about, by a reason or a group.
 type ByReason<'a> = BTreeMap<&'a str, BTreeMap<&'a str, Vec<&'static str>>>;
 
 fn select<'a>(

@@ -15,6 +15,8 @@ pub(crate) enum Outcome {
 pub(crate) struct Test {
     /// The names of the groups that it is in, and its own.
     pub(crate) name: String,
+    /// The outermost group.
+    pub(crate) group: String,
     pub(crate) outcome: Outcome,
     /// Why it failed or skipped itself.
     pub(crate) message: String,
@@ -51,9 +53,10 @@ impl Run {
             let groups = spec["ContainerHierarchyTexts"].as_array();
             let words = groups.into_iter().flatten().chain([&spec["LeafNodeText"]]);
             let words: Vec<&str> = words.filter_map(Value::as_str).collect();
-            let name = words.join(" ");
+            let text = |text: &str| text.trim_start_matches("[k8s.io] ").to_owned();
             tests.push(Test {
-                name: name.trim_start_matches("[k8s.io] ").to_owned(),
+                name: text(&words.join(" ")),
+                group: text(words.first().unwrap_or(&"")),
                 outcome,
                 message: message.trim().to_owned(),
             });
