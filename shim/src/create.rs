@@ -1,7 +1,7 @@
 //! Create: all that can fail is done here and undone on failure, so that an error shows where users look for it (in
 //! `ctr`'s output, in the pod's events) and leaves nothing behind.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use tokio::sync::Mutex;
@@ -94,14 +94,7 @@ pub(crate) async fn create(context: &Context, request: Request) -> Result<Task, 
         true => Ok(None),
         false => container(context, &request, spec, &mut record).await.map(Some),
     };
-    let saved = made.and_then(|made| {
-        let error = |source| TaskError::Record {
-            id: request.id.clone(),
-            bundle: request.bundle.clone(),
-            source,
-        };
-        record.save(&request.bundle).map_err(error).map(|()| made)
-    });
+    let saved = made.and_then(|made| save(&record, &request.bundle).map(|()| made));
     match saved {
         Ok(made) => Ok(Task::new(
             record,
@@ -117,6 +110,14 @@ pub(crate) async fn create(context: &Context, request: Request) -> Result<Task, 
             Err(error)
         }
     }
+}
+
+fn save(record: &Record, bundle: &Path) -> Result<(), TaskError> {
+    record.save(bundle).map_err(|source| TaskError::Record {
+        id: record.id.clone(),
+        bundle: bundle.to_owned(),
+        source,
+    })
 }
 
 /// Makes the sandbox that containerd asks for by the sandbox API. It has no spec; what it says of the network is for the
@@ -142,11 +143,7 @@ pub(crate) fn sandbox(context: &Context, request: sandbox::Request) -> Result<Ta
         netns: netns.clone(),
         exit: None,
     };
-    record.save(&request.bundle).map_err(|source| TaskError::Record {
-        id: request.id,
-        bundle: request.bundle.clone(),
-        source,
-    })?;
+    save(&record, &request.bundle)?;
     let _ = context.network.set(PodNetwork {
         namespace: netns.map(|path| Namespace::network(Some(path))),
         files,
@@ -170,7 +167,8 @@ pub(crate) struct Container {
     namespace: String,
 }
 
-/// The steps for a container, the cheap ones first. What they leave on the host is noted in `record`.
+/// The steps for a container, the cheap ones first. What they make on the host is noted in `record`, and in the bundle
+/// before it is made: nobody else knows of it if this process is killed meanwhile.
 async fn container(
     context: &Context,
     request: &Request,
@@ -179,7 +177,14 @@ async fn container(
 ) -> Result<(Ready, Container), TaskError> {
     let grant = grant::from_spec(&spec)?;
     let node = blocking(&request.id, || Ok(Arc::new(Node::open()?))).await?;
-    let rootfs = rootfs(request, &spec, record).await?;
+    let cgroup = Cgroup::named(&grant.cgroups_path)?.filter(Cgroup::is_mounted);
+    let cgroups = cgroup.as_ref().map(Cgroup::directories);
+    record.cgroups = cgroups.unwrap_or_default();
+    let (mounts, rootfs) = root_mounts(request, &spec);
+    record.rootfs = Some(rootfs.clone());
+    save(record, &request.bundle)?;
+    let point = rootfs.clone();
+    blocking(&request.id, move || Ok(mounts::mount_all(&mounts, &point)?)).await?;
     let (volumes, point) = (spec.mounts.clone(), rootfs.clone());
     let read_only = spec.root.as_ref().is_some_and(|root| root.readonly);
     blocking(&request.id, move || {
@@ -198,13 +203,10 @@ async fn container(
     };
     let program = container.program(&container.spec).await?;
     let stdio = container.stdio(&request.io, request.terminal).await?;
-    container.cgroup = Cgroup::create(&grant)?;
-    let cgroups = container
-        .cgroup
-        .as_ref()
-        .map(Cgroup::directories)
-        .unwrap_or_default();
-    record.cgroups.clone_from(&cgroups);
+    if let Some(cgroup) = &cgroup {
+        cgroup.create(&grant)?;
+    }
+    container.cgroup = cgroup;
     let ready = container.ready(program, grant, stdio);
     Ok((ready, container))
 }
@@ -265,25 +267,20 @@ impl Container {
     }
 }
 
-/// Mounts the root file system; one that is there already (`ctr run --rootfs`, `root.path`) is bound, so that what is
-/// mounted in it goes with this mount.
-async fn rootfs(request: &Request, spec: &Spec, record: &mut Record) -> Result<PathBuf, TaskError> {
-    let (mounts, path) = if request.rootfs.is_empty() {
-        let path = spec.root.as_ref().map_or("rootfs", |root| root.path.as_str());
-        let bind = Mount {
-            kind: "bind".to_owned(),
-            source: request.bundle.join(path).to_string_lossy().into_owned(),
-            target: String::new(),
-            options: vec!["rbind".to_owned()],
-        };
-        (vec![bind], request.bundle.join("mote-rootfs"))
-    } else {
-        (request.rootfs.clone(), request.bundle.join("rootfs"))
+/// The mounts of the root file system, and where they go; one that is there already (`ctr run --rootfs`, `root.path`)
+/// is bound, so that what is mounted in it goes with this mount.
+fn root_mounts(request: &Request, spec: &Spec) -> (Vec<Mount>, PathBuf) {
+    if !request.rootfs.is_empty() {
+        return (request.rootfs.clone(), request.bundle.join("rootfs"));
+    }
+    let path = spec.root.as_ref().map_or("rootfs", |root| root.path.as_str());
+    let bind = Mount {
+        kind: "bind".to_owned(),
+        source: request.bundle.join(path).to_string_lossy().into_owned(),
+        target: String::new(),
+        options: vec!["rbind".to_owned()],
     };
-    record.rootfs = Some(path.clone());
-    let point = path.clone();
-    blocking(&request.id, move || Ok(mounts::mount_all(&mounts, &point)?)).await?;
-    Ok(path)
+    (vec![bind], request.bundle.join("mote-rootfs"))
 }
 
 /// Runs what may take long beside the calls for other tasks.

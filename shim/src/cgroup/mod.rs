@@ -103,42 +103,36 @@ pub(crate) struct Cgroup {
 }
 
 impl Cgroup {
-    /// Makes the cgroup and sets its limits. `None` without a path or without hierarchies. On an error nothing of it
-    /// stays.
-    ///
-    /// # Errors
-    /// A [`CgroupError`] that names the file.
-    pub(crate) fn create(grant: &Grant) -> Result<Option<Cgroup>, CgroupError> {
-        let Some(relative) = path::resolve(&grant.cgroups_path)? else {
-            return Ok(None);
-        };
-        let cgroup = Cgroup {
-            hierarchies: Hierarchies::detect(),
-            relative,
-        };
-        if cgroup.hierarchies == Hierarchies::None {
-            return Ok(None);
-        }
-        let done = cgroup
-            .make_directories()
-            .and_then(|()| cgroup.limit(Some(grant.memory_limit), &grant.resources));
-        if let Err(error) = done {
-            let _ = remove(&cgroup.directories());
-            return Err(error);
-        }
-        Ok(Some(cgroup))
-    }
-
-    /// A cgroup that somebody else made, to be looked at. `None` without a path.
+    /// The cgroup of this path, made or not. `None` without a path.
     ///
     /// # Errors
     /// [`CgroupError::Path`].
-    pub(crate) fn existing(path: &str) -> Result<Option<Cgroup>, CgroupError> {
+    pub(crate) fn named(path: &str) -> Result<Option<Cgroup>, CgroupError> {
         let found = path::resolve(path)?.map(|relative| Cgroup {
             hierarchies: Hierarchies::detect(),
             relative,
         });
         Ok(found)
+    }
+
+    /// Whether there is a hierarchy that it could be made in.
+    #[must_use]
+    pub(crate) fn is_mounted(&self) -> bool {
+        self.hierarchies != Hierarchies::None
+    }
+
+    /// Makes it and sets its limits. On an error nothing of it stays.
+    ///
+    /// # Errors
+    /// A [`CgroupError`] that names the file.
+    pub(crate) fn create(&self, grant: &Grant) -> Result<(), CgroupError> {
+        let done = self
+            .make_directories()
+            .and_then(|()| self.limit(Some(grant.memory_limit), &grant.resources));
+        if done.is_err() {
+            let _ = remove(&self.directories());
+        }
+        done
     }
 
     /// The container's directories, one per hierarchy.

@@ -218,7 +218,7 @@ impl SandboxService for Calls {
     ) -> Result<SandboxMetricsResponse> {
         self.sandbox(&req.sandbox_id)?;
         let path = self.created.get().map_or("", |created| created.cgroup.as_str());
-        let cgroup = Cgroup::existing(path).map_err(TaskError::from)?;
+        let cgroup = Cgroup::named(path).map_err(TaskError::from)?;
         let is_v2 = matches!(Hierarchies::detect(), Hierarchies::V2(_));
         let mut response = SandboxMetricsResponse::default();
         let metrics = response.metrics.mut_or_insert_default();
