@@ -16,6 +16,11 @@ use crate::exit::Exit;
 use crate::sandbox;
 use crate::task::{Exec, Task};
 
+/// How long the daemon stays without any task. containerd creates the first right after the start; if it is killed in
+/// between, nobody will ever create one, nor call Shutdown. (containerd 1.6 `runtime/v2/shim_load.go` keeps such a shim, 2.1
+/// removes its bundle and forgets it.)
+const UNUSED: Duration = Duration::from_secs(30);
+
 /// How long the daemon stays after its last task for containerd's own Shutdown, which comes right after Delete.
 const LINGER: Duration = Duration::from_secs(2);
 
@@ -37,6 +42,8 @@ pub(crate) struct Pod {
     tasks: Mutex<Tasks>,
     /// Notified when the daemon may leave.
     done: Notify,
+    /// Notified when there may be no task any more.
+    emptied: Notify,
     /// Whether containerd, should this process be killed, has only the sandbox cleaned up.
     keeps_members: AtomicBool,
 }
@@ -47,6 +54,8 @@ struct Tasks {
     /// Deleted tasks whose bundle is still there: containerd removes it last. One that dies before that looks for the
     /// task when it starts anew, and would lose the exit code if there were none.
     deleted: HashMap<String, Arc<Task>>,
+    /// Tasks that were asked for so far.
+    asked: u64,
     /// containerd has called Shutdown at least once. It does after each container's end, also while others of the
     /// pod still run, and not always once more after the last.
     shutdown_asked: bool,
@@ -60,6 +69,7 @@ impl Pod {
             context,
             tasks: Mutex::default(),
             done: Notify::new(),
+            emptied: Notify::new(),
             keeps_members: AtomicBool::new(false),
         })
     }
@@ -104,6 +114,7 @@ impl Pod {
                 return Err(TaskError::Exists(id));
             }
             tasks.deleted.remove(&id);
+            tasks.asked += 1;
             tasks.slots.insert(id.clone(), Slot::Creating);
         }
         // A call that times out is dropped wherever it waits. The work goes on apart from it, and if nobody takes the
@@ -180,6 +191,7 @@ impl Pod {
         }
         let id = request.id.clone();
         let task = create::sandbox(&self.context, request)?;
+        tasks.asked += 1;
         tasks.slots.insert(id, Slot::Ready(Arc::new(task)));
         Ok(())
     }
@@ -294,8 +306,30 @@ impl Pod {
 
     /// Waits until the daemon may leave, and for its last events.
     pub(crate) async fn wait_done(&self) {
-        self.done.notified().await;
+        tokio::select! {
+            () = self.done.notified() => {}
+            () = self.unused(UNUSED) => log::warn!("nobody has asked for a task in {UNUSED:?}"),
+        }
         self.context.events.flush(LAST_EVENTS).await;
+    }
+
+    /// Waits until there has been no task for so long, nor one that containerd may still ask for.
+    async fn unused(&self, limit: Duration) {
+        loop {
+            let asked = self.tasks().asked;
+            tokio::time::sleep(limit).await;
+            let empty = {
+                let tasks = self.tasks();
+                let awaited = tasks.deleted.values().any(|task| task.bundle.exists());
+                if tasks.slots.is_empty() && tasks.asked == asked && !awaited {
+                    return;
+                }
+                tasks.slots.is_empty()
+            };
+            if !empty {
+                self.emptied.notified().await;
+            }
+        }
     }
 
     fn forget(self: &Arc<Pod>, id: &str) {
@@ -304,6 +338,9 @@ impl Pod {
             tasks.deleted.retain(|_, task| task.bundle.exists());
             if let Some(Slot::Ready(task)) = tasks.slots.remove(id) {
                 tasks.deleted.insert(id.to_owned(), task);
+            }
+            if tasks.slots.is_empty() {
+                self.emptied.notify_one();
             }
             tasks.shutdown_asked && tasks.slots.is_empty()
         };
@@ -335,99 +372,4 @@ impl Drop for Reservation<'_> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::path::Path;
-
-    use super::*;
-    use crate::events::Publisher;
-    use crate::record::Record;
-    use crate::stdio::Names;
-
-    fn pod() -> Arc<Pod> {
-        let events = Publisher::start("/nonexistent/ttrpc", "test");
-        Pod::new(Context {
-            address: "/nonexistent".into(),
-            namespace: "test".into(),
-            events,
-            network: Arc::default(),
-        })
-    }
-
-    fn request(bundle: &Path) -> Request {
-        Request {
-            id: "s1".into(),
-            bundle: bundle.into(),
-            rootfs: Vec::new(),
-            terminal: false,
-            io: Names::default(),
-            checkpoint: String::new(),
-        }
-    }
-
-    const SANDBOX: &str = r#"{"annotations": {"io.kubernetes.cri.container-type": "sandbox"}}"#;
-
-    #[tokio::test(flavor = "current_thread")]
-    async fn a_sandbox_runs_without_a_process() {
-        let bundle = tempfile::tempdir().unwrap();
-        std::fs::write(bundle.path().join("config.json"), SANDBOX).unwrap();
-        let pod = pod();
-        assert_eq!(
-            pod.create(request(bundle.path()), Vec::new()).await.unwrap(),
-            std::process::id()
-        );
-        let again = pod.create(request(bundle.path()), Vec::new()).await;
-        assert!(matches!(again, Err(TaskError::Exists(_))));
-        pod.start("s1", "").await.unwrap();
-        let task = pod.task("s1").unwrap();
-        task.kill("", 28, false).await.unwrap();
-        assert_eq!(
-            task.process("").unwrap().status().await.exit,
-            None,
-            "SIGWINCH ends nothing"
-        );
-        task.kill("", 15, false).await.unwrap();
-        assert_eq!(task.process("").unwrap().exit().wait().await.code, 143);
-        assert!(matches!(task.kill("", 9, true).await, Err(TaskError::State(_))));
-        let saved = Record::load(bundle.path()).unwrap().unwrap();
-        assert_eq!(saved.exit.unwrap().code, 143);
-        assert_eq!(pod.delete("s1").await.unwrap().1.code, 143);
-        // Whoever asks again, because it died before it could make use of the answer, gets the same.
-        assert_eq!(pod.delete("s1").await.unwrap().1.code, 143);
-        assert_eq!(pod.task("s1").unwrap().pids().await.len(), 1);
-        assert_eq!(
-            Record::load(bundle.path()).unwrap().unwrap().exit.unwrap().code,
-            143
-        );
-        drop(bundle);
-        assert!(matches!(pod.task("s1"), Err(TaskError::NoTask(_))));
-    }
-
-    #[tokio::test(flavor = "current_thread")]
-    async fn the_daemon_leaves_after_its_last_task() {
-        let bundle = tempfile::tempdir().unwrap();
-        std::fs::write(bundle.path().join("config.json"), SANDBOX).unwrap();
-        let pod = pod();
-        pod.create(request(bundle.path()), Vec::new()).await.unwrap();
-        pod.shutdown();
-        assert!(
-            tokio::time::timeout(Duration::from_millis(20), pod.done.notified())
-                .await
-                .is_err()
-        );
-        pod.delete("s1").await.unwrap();
-        pod.shutdown();
-        pod.done.notified().await;
-    }
-
-    #[tokio::test(flavor = "current_thread")]
-    async fn a_failed_create_frees_the_id_and_leaves_nothing() {
-        let bundle = tempfile::tempdir().unwrap();
-        std::fs::write(bundle.path().join("config.json"), "{}").unwrap();
-        let pod = pod();
-        for _ in 0..2 {
-            let error = pod.create(request(bundle.path()), Vec::new()).await.unwrap_err();
-            assert!(matches!(error, TaskError::Spec(_)), "{error}");
-        }
-        assert_eq!(std::fs::read_dir(bundle.path()).unwrap().count(), 1);
-    }
-}
+mod tests;

@@ -6,9 +6,10 @@ use std::io::Seek as _;
 use prost::Message;
 use sha2::{Digest as _, Sha256};
 
+use super::describe::{START, describe};
 use super::grpc::{Channel, GrpcError};
 use super::manifest::{Choice, Descriptor, Document};
-use super::{ImageError, MAGIC, Place, Wasm, describe};
+use super::{ImageError, MAGIC, Place, Wasm};
 
 /// Most bytes of an index or manifest (containerd's own bound, `core/images/image.go`).
 const MAX_DOCUMENT: u64 = 8 << 20;
@@ -220,7 +221,7 @@ impl<'a> Store<'a> {
                 "the layer is not in containerd's content store; pull the image again".into(),
             ));
         };
-        let mut start = [0; 8];
+        let mut start = [0; START];
         let read = std::os::unix::fs::FileExt::read_at(&file, &mut start, 0).map_err(store)?;
         if !start[..read].starts_with(&MAGIC) {
             return Err(blob_error(

@@ -4,6 +4,7 @@
 //! Wasm media type, which containerd keeps in its content store and does not unpack.
 
 pub(crate) mod artifact;
+mod describe;
 pub(crate) mod grpc;
 pub(crate) mod manifest;
 pub(crate) mod rootfs;
@@ -90,39 +91,4 @@ pub(crate) async fn find(spec: &Spec, place: Place<'_>) -> Result<Wasm, ImageErr
         return Ok(wasm);
     }
     artifact::find(lookup.program, place).await
-}
-
-/// What a file is, by its first bytes, for people who expected Wasm.
-fn describe(start: &[u8]) -> String {
-    match start {
-        [] => "an empty file".to_owned(),
-        [0x7f, b'E', b'L', b'F', ..] => {
-            "an ELF executable (a Linux program; its pod needs another runtimeClassName)".to_owned()
-        }
-        [b'#', b'!', ..] => "a script (its pod needs another runtimeClassName)".to_owned(),
-        [b'M', b'Z', ..] => "a Windows executable".to_owned(),
-        [b'(', ..] => "perhaps Wasm text (convert it with `wasm-tools parse`)".to_owned(),
-        [0x1f, 0x8b, ..] => "a gzip file".to_owned(),
-        [b'M', b'O', b'T', b'E', ..] => "compiled code; the image must hold the .wasm file".to_owned(),
-        _ => format!(
-            "a file that starts with the bytes {:02x?}",
-            &start[..start.len().min(4)]
-        ),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn descriptions() {
-        assert!(describe(b"\x7fELF\x02").contains("ELF"));
-        assert!(describe(b"#!/bin/sh").contains("script"));
-        assert!(describe(b"").contains("empty"));
-        assert_eq!(
-            describe(&[1, 2, 3, 4, 5]),
-            "a file that starts with the bytes [01, 02, 03, 04]"
-        );
-    }
 }

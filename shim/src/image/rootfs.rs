@@ -8,7 +8,8 @@ use std::path::Path;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
 
-use super::{ImageError, MAGIC, Wasm, describe};
+use super::describe::{START, describe};
+use super::{ImageError, MAGIC, Wasm};
 use crate::spec::Spec;
 
 /// The search path of a container that sets none, as for Linux containers (containerd `pkg/oci/spec.go`).
@@ -88,7 +89,7 @@ pub(crate) fn find(lookup: &Lookup<'_>, rootfs: &Path) -> Result<Option<Wasm>, I
         if !kind.is_file() {
             return Err(not_wasm("no regular file".to_owned()));
         }
-        let mut start = [0; 8];
+        let mut start = [0; START];
         let read = file.read_at(&mut start, 0).map_err(|e| failed(&path, e))?;
         if !start[..read].starts_with(&MAGIC) {
             return Err(not_wasm(describe(&start[..read])));
