@@ -19,6 +19,7 @@ use crate::images::{Form, PAUSE};
 use crate::{leaks, paths};
 
 mod config;
+mod holdings;
 pub mod matrix;
 
 pub use config::Series;
@@ -236,10 +237,19 @@ impl Containerd {
     /// # Errors
     /// If it does not come back.
     pub fn crash(&self) -> Result<()> {
+        self.crash_and(|| {})
+    }
+
+    /// The same with a look at what it left before it starts again.
+    ///
+    /// # Errors
+    /// If it does not come back.
+    pub fn crash_and(&self, look: impl FnOnce()) -> Result<()> {
         if let Some(mut child) = self.lock().take() {
             child.kill()?;
             child.wait()?;
         }
+        look();
         self.spawn()?;
         self.wait()?;
         self.wait_for_pods()

@@ -123,6 +123,28 @@ pub fn find_processes(program: &str, word: &str) -> Vec<u32> {
         .collect()
 }
 
+/// Processes with a program of this name that one of these has started.
+#[must_use]
+pub fn children(parents: &[u32], program: &str) -> Vec<u32> {
+    let of_these = |pid: &u32| {
+        // proc(5): pid (comm) state ppid
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        let parent = stat
+            .rsplit_once(") ")
+            .and_then(|(_, rest)| rest.split(' ').nth(1));
+        parent
+            .and_then(|parent| parent.parse().ok())
+            .is_some_and(|parent| parents.contains(&parent))
+    };
+    find_processes(program, "").into_iter().filter(of_these).collect()
+}
+
+/// Whether a process has not ended.
+#[must_use]
+pub fn runs(pid: u32) -> bool {
+    processes().iter().any(|process| process.pid == pid)
+}
+
 fn mounts() -> Vec<String> {
     let table = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
     table

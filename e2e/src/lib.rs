@@ -18,6 +18,7 @@ pub mod leaks;
 pub mod native;
 pub mod paths;
 pub mod pod;
+pub mod recovery;
 pub mod serve;
 pub mod shim;
 pub mod throughput;

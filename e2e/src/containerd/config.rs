@@ -182,12 +182,25 @@ fn cri_v2(root: &Path, pause: &str) -> String {
     )
 }
 
-/// Point-to-point links: unlike a bridge they leave no device behind. The process number and the series keep parallel
-/// runs on networks of their own.
+/// Where the pods' addresses are noted.
+pub(super) fn leases(daemon: &Containerd) -> PathBuf {
+    daemon.root.join("leases")
+}
+
+/// The first three bytes of the pods' addresses. The process number and the series keep parallel runs on networks of their
+/// own.
+pub(super) fn network(series: Series) -> [u8; 3] {
+    let [.., high, low] = std::process::id().to_be_bytes();
+    let id = u16::from_be_bytes([high, low]);
+    let [_, second] = (64 + (id / 64) % 64).to_be_bytes();
+    let [_, third] = ((id % 64) * 4 + series as u16).to_be_bytes();
+    [10, second, third]
+}
+
+/// Point-to-point links: unlike a bridge they leave no device behind.
 pub(super) fn cni(daemon: &Containerd) -> String {
-    let id = std::process::id();
-    let (second, third) = (64 + (id / 64) % 64, (id % 64) * 4 + daemon.series as u32);
-    let leases = daemon.root.join("leases");
+    let [first, second, third] = network(daemon.series);
+    let leases = leases(daemon);
     let leases = leases.display();
     format!(
         r#"{{
@@ -200,7 +213,7 @@ pub(super) fn cni(daemon: &Containerd) -> String {
       "ipam": {{
         "type": "host-local",
         "dataDir": "{leases}",
-        "ranges": [[{{ "subnet": "10.{second}.{third}.0/24" }}]],
+        "ranges": [[{{ "subnet": "{first}.{second}.{third}.0/24" }}]],
         "routes": [{{ "dst": "0.0.0.0/0" }}]
       }}
     }}
