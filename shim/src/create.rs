@@ -128,9 +128,7 @@ fn save(record: &Record, bundle: &Path) -> Result<(), TaskError> {
 pub(crate) fn sandbox(context: &Context, request: sandbox::Request) -> Result<Task, TaskError> {
     let files = sandbox::write_files(&request.bundle, &request.config)?;
     let netns = Some(request.netns).filter(|path| !path.as_os_str().is_empty());
-    if let Some(path) = &netns {
-        sysctl::set(path, request.config.sysctls())?;
-    }
+    sysctl::set(netns.as_deref(), request.config.sysctls())?;
     let record = Record {
         id: request.id.clone(),
         sandbox: true,

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::{io, thread};
 
@@ -10,15 +11,17 @@ use nix::sched::{CloneFlags, setns};
 
 use crate::spec::Spec;
 
-/// The first port that can be bound without CAP_NET_BIND_SERVICE. (ip(7) of Linux's `ip-sysctl` documentation)
+/// The first port that can be bound without [`BIND_SERVICE`]. (Linux `Documentation/networking/ip-sysctl.rst`)
 const PORT_START: &str = "net.ipv4.ip_unprivileged_port_start";
 
-/// What of [`PORT_START`] the container's own capability stands for.
+/// The capability by which a process binds any port. (capabilities(7))
 const BIND_SERVICE: &str = "CAP_NET_BIND_SERVICE";
 
 /// A parameter that cannot be set.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SysctlError {
+    #[error("the pod's kernel parameter {0} would be the node's, whose network it is on (hostNetwork)")]
+    Host(String),
     #[error("entering the network namespace {path} to set kernel parameters: {source}")]
     Namespace { path: PathBuf, source: io::Error },
     #[error("setting the pod's kernel parameter {name} to {value:?}: {source}")]
@@ -30,18 +33,20 @@ pub(crate) enum SysctlError {
 }
 
 /// Sets what the spec says of its network (`linux.sysctl`), and lets a program of root that has the capability bind any
-/// port, as it could as a process: `mote-vmm` has no capabilities. Where the network is the host's, nothing is set.
+/// port, as it could as a process: `mote-vmm` has no capabilities. A network that nobody has set up, or none, needs
+/// neither.
 ///
 /// # Errors
 /// A [`SysctlError`] for what the spec names.
 pub(crate) fn apply(spec: &Spec) -> Result<(), SysctlError> {
-    let Some(netns) = spec.network_namespace() else {
+    if !spec.has_network() {
         return Ok(());
-    };
-    let named = spec.linux.sysctl.as_ref();
-    set(netns, named.into_iter().flatten())?;
-    if binds_any_port(spec)
-        && let Err(error) = set(netns, [(&PORT_START.to_owned(), &"0".to_owned())])
+    }
+    let netns = spec.network_namespace();
+    set(netns, spec.linux.sysctl.iter().flatten())?;
+    if let Some(netns) = netns.filter(|path| !is_nodes(path))
+        && binds_any_port(spec)
+        && let Err(error) = set(Some(netns), [(&PORT_START.to_owned(), &"0".to_owned())])
     {
         log::warn!("{error}; ports below 1024 cannot be bound");
     }
@@ -62,12 +67,23 @@ fn binds_any_port(spec: &Spec) -> bool {
             .any(|name| name == BIND_SERVICE)
 }
 
-/// Sets those parameters that are a network namespace's.
+/// Whether a network namespace is the one that the shim is in, which is the node's. (namespaces(7), "The /proc/pid/ns/
+/// directory")
+fn is_nodes(netns: &Path) -> bool {
+    let number = |path: &Path| fs::metadata(path).map(|file| (file.dev(), file.ino()));
+    let Ok(theirs) = number(netns) else {
+        // Nothing is there to be entered.
+        return false;
+    };
+    number(Path::new("/proc/self/ns/net")).map_or(true, |ours| ours == theirs)
+}
+
+/// Sets those parameters that are a network namespace's; `None` is the node's, where nothing may be set.
 ///
 /// # Errors
 /// A [`SysctlError`].
 pub(crate) fn set<'a>(
-    netns: &Path,
+    netns: Option<&Path>,
     parameters: impl IntoIterator<Item = (&'a String, &'a String)>,
 ) -> Result<(), SysctlError> {
     let ours: BTreeMap<&str, &str> = parameters
@@ -75,9 +91,12 @@ pub(crate) fn set<'a>(
         .map(|(name, value)| (name.as_str(), value.as_str()))
         .filter(|(name, _)| name.starts_with("net."))
         .collect();
-    if ours.is_empty() {
+    let Some(first) = ours.keys().next() else {
         return Ok(());
-    }
+    };
+    let Some(netns) = netns.filter(|path| !is_nodes(path)) else {
+        return Err(SysctlError::Host((*first).to_owned()));
+    };
     // /proc/sys/net is that of the thread's namespace, and a thread of its own need not find its way back.
     thread::scope(|scope| {
         let worker = scope.spawn(|| {
@@ -128,13 +147,20 @@ mod tests {
     }
 
     #[test]
-    fn the_hosts_network_and_other_namespaces_stay_as_they_are() {
-        let json = r#"{"linux": {"sysctl": {"net.no.such": "1"}}}"#;
-        apply(&serde_json::from_str(json).unwrap()).unwrap();
-        // A namespace that is not there is not even opened.
-        let none = Path::new("/none");
-        set(none, [(&"kernel.shm_rmid_forced".to_owned(), &"1".to_owned())]).unwrap();
-        let error = set(none, [(&PORT_START.to_owned(), &"0".to_owned())]).unwrap_err();
-        assert!(error.to_string().contains("/none"), "{error}");
+    fn the_nodes_network_and_other_namespaces_stay_as_they_are() {
+        let applied = |namespaces: &str, name: &str| {
+            let json = format!(r#"{{"linux": {{"sysctl": {{"{name}": "1"}}, "namespaces": {namespaces}}}}}"#);
+            apply(&serde_json::from_str(&json).unwrap())
+        };
+        let own = r#"[{"type": "network", "path": "/proc/self/ns/net"}]"#;
+        for nodes in ["[]", own] {
+            let error = applied(nodes, "net.ipv4.ip_forward").unwrap_err().to_string();
+            assert!(error.contains("net.ipv4.ip_forward"), "{error}");
+            applied(nodes, "kernel.shm_rmid_forced").unwrap();
+        }
+        applied(r#"[{"type": "network"}]"#, "net.ipv4.ip_forward").unwrap();
+        let absent = r#"[{"type": "network", "path": "/none"}]"#;
+        let error = applied(absent, "net.ipv4.ip_forward").unwrap_err().to_string();
+        assert!(error.contains("/none"), "{error}");
     }
 }
