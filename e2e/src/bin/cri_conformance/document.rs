@@ -90,6 +90,8 @@ fn list(
 ) -> Result<()> {
     writeln!(section, "\n- {reason}:")?;
     for (name, series) in tests {
+        // Said already, where the tests are listed by groups.
+        let name = name.strip_prefix(reason).map_or(*name, str::trim_start);
         if series.len() == runs.len() {
             writeln!(section, "  - {name}")?;
         } else {
