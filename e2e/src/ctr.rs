@@ -108,6 +108,18 @@ pub fn task(daemon: &Containerd, namespace: &str, verb: &str, id: &str) -> Ran {
     }
 }
 
+/// What `ctr task ls` says of a task: `RUNNING`, `STOPPED`; `None` if there is none.
+///
+/// # Errors
+/// If containerd does not answer.
+pub fn task_status(daemon: &Containerd, namespace: &str, id: &str) -> Result<Option<String>> {
+    let output = daemon.ctr().args(["-n", namespace, "task", "ls"]).output()?;
+    ensure!(output.status.success(), "ctr task ls: {output:?}");
+    let text = String::from_utf8_lossy(&output.stdout);
+    let line = text.lines().find(|line| line.starts_with(id));
+    Ok(line.and_then(|line| Some(line.split_whitespace().nth(2)?.to_owned())))
+}
+
 /// `ctr events`: what containerd tells whoever asks, in one namespace.
 #[derive(Debug)]
 pub struct Events {

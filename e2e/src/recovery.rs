@@ -10,6 +10,8 @@ use crate::images::{Form, Image};
 use crate::pod::{Pod, Spec};
 use crate::vmm;
 
+pub mod dice;
+
 /// Whom to kill.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Victim {

@@ -14,60 +14,10 @@ use std::time::{Duration, Instant};
 use mote_e2e::containerd::{Containerd, matrix};
 use mote_e2e::cri::messages::{ContainerState, Empty, PodSandboxId};
 use mote_e2e::pod::{Pod, Spec};
+use mote_e2e::recovery::dice::{Dice, LANES, Plan};
 use mote_e2e::recovery::{Neighbour, Victim, handlers, image, kill};
 use mote_e2e::vmm::{self, shim};
-use mote_e2e::{kvm, leaks};
-
-/// Pods that are struck at the same time.
-const LANES: usize = 4;
-
-/// What is to happen to one pod.
-#[derive(Clone, Copy, Debug)]
-struct Plan {
-    victim: Victim,
-    /// Counted from the call that makes the pod, or from the container's start.
-    at: Duration,
-    since_start: bool,
-    /// How long the program runs, in milliseconds, and its exit code.
-    lasts: u64,
-    code: i32,
-}
-
-/// Numbers that look random and are the same for the same seed. (Marsaglia, xorshift64)
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, end: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % end
-    }
-
-    fn plan(&mut self) -> Plan {
-        Plan {
-            victim: match self.below(4) {
-                0 => Victim::Containerd,
-                1 | 2 => Victim::Shim,
-                _ => Victim::Vmm,
-            },
-            at: Duration::from_millis(self.below(600)),
-            since_start: self.below(2) == 0,
-            lasts: self.below(400),
-            code: 1 + i32::try_from(self.below(99)).unwrap(),
-        }
-    }
-
-    /// One containerd can be killed once at a time.
-    fn round(&mut self) -> [Plan; LANES] {
-        let mut plans = [(); LANES].map(|()| self.plan());
-        let crashes = plans.iter_mut().filter(|plan| plan.victim == Victim::Containerd);
-        for plan in crashes.skip(1) {
-            plan.victim = Victim::Shim;
-        }
-        plans
-    }
-}
+use mote_e2e::{ctr, kvm, leaks};
 
 /// What is known of a pod while it is made.
 #[derive(Clone, Debug, Default)]
@@ -87,6 +37,10 @@ struct Known {
 #[derive(Debug)]
 enum Came {
     Ended(i32),
+    /// It has ended, and containerd takes it for running: it ended while containerd looked for the containers that it had
+    /// before, and who waited for the end did not find the container yet (`pkg/cri/server/events.go`,
+    /// `startContainerExitMonitor`; `restart.go`, `recover`). A stop waits for ever then; another restart finds the end.
+    Missed,
     /// A call failed on the way.
     Failed(#[allow(dead_code, reason = "shown in a failure's message")] String),
 }
@@ -111,6 +65,8 @@ struct Figures {
     own_code: u64,
     /// Exit codes that containerd took and had not noted when it was killed.
     taken: u64,
+    /// Ends that containerd did not see until its next restart.
+    missed: u64,
     cut_off: u64,
     abandoned_bundles: usize,
     abandoned_netns: usize,
@@ -135,7 +91,7 @@ impl Round<'_> {
             let bundles = self.daemon.bundles();
             for known in &self.known {
                 let mut known = known.lock().unwrap();
-                known.taken = known.started && !bundles.contains_key(&known.container);
+                known.taken = known.started && !known.over && !bundles.contains_key(&known.container);
             }
             let mut abandoned = self.abandoned.lock().unwrap();
             let hidden = bundles.into_iter().filter(|(name, _)| name.starts_with('.'));
@@ -196,7 +152,8 @@ impl Round<'_> {
             return (Some(pod), failed(error));
         }
         know(&|known| known.started = true);
-        let status = patiently("the container's end", || {
+        let overdue = Instant::now() + Duration::from_millis(plan.lasts) + Duration::from_secs(20);
+        let came = patiently("the container's end", || {
             let status = pod.status(&id)?;
             if status.state() == ContainerState::Unknown {
                 // containerd was killed while it took the container's end, and finds its FIFOs gone (`restart.go`,
@@ -204,9 +161,14 @@ impl Round<'_> {
                 // `computePodActions`); so it is noted, with its code.
                 pod.stop_container(&id, 5)?;
             }
-            Ok((status.state() == ContainerState::Exited).then_some(status.exit_code))
+            let runs = || anyhow::Ok(ctr::task_status(daemon, "k8s.io", &id)?.as_deref() == Some("RUNNING"));
+            Ok(match status.state() {
+                ContainerState::Exited => Some(Came::Ended(status.exit_code)),
+                ContainerState::Running if Instant::now() > overdue && !runs()? => Some(Came::Missed),
+                _ => None,
+            })
         });
-        (Some(pod), Came::Ended(status))
+        (Some(pod), came)
     }
 
     /// Removes what containerd abandoned, as only an operator can.
@@ -315,16 +277,24 @@ fn kill_at_random(daemon: &Containerd, kills: u64, seed: u64) -> Figures {
         });
         let crash = plans.iter().any(|plan| plan.victim == Victim::Containerd);
         figures.of_containerd += u64::from(crash);
+        if crash && lived.iter().any(|(_, came, _)| matches!(came, Came::Missed)) {
+            daemon.restart().unwrap();
+        }
         let mut pods = Vec::new();
         let mut unborn = 0;
-        for (lane, (pod, came, hit)) in lived.into_iter().enumerate() {
+        for (lane, (pod, mut came, hit)) in lived.into_iter().enumerate() {
             let (plan, known) = (plans[lane], round.known(lane));
+            if let (Came::Missed, Some(pod)) = (&came, &pod) {
+                figures.missed += 1;
+                came = Came::Ended(pod.wait(&known.container).unwrap().exit_code);
+            }
             let what = format!("seed {seed}, round {rounds}: {plan:?}, {known:?}: {came:?}");
             figures.kills += u64::from(hit);
             match &came {
                 Came::Ended(code) if *code == plan.code => figures.own_code += 1,
+                Came::Ended(code) if plan.victim.explains(*code) => {}
                 Came::Ended(255) if known.taken => figures.taken += 1,
-                Came::Ended(code) => assert!(plan.victim.explains(*code), "{what}"),
+                Came::Ended(_) | Came::Missed => panic!("{what}"),
                 // A start that is cut off is the kubelet's to repeat, with another container or pod.
                 Came::Failed(_) => {
                     assert!(crash || (plan.victim == Victim::Shim && !known.started), "{what}");
