@@ -122,11 +122,16 @@ impl Containerd {
                 .create(dir)
                 .with_context(|| dir.display().to_string())?;
         }
-        containerd.write_config(config)?;
-        containerd.spawn()?;
-        if let Err(error) = containerd.wait() {
+        let started = containerd
+            .write_config(config)
+            .and_then(|()| containerd.spawn())
+            .and_then(|()| containerd.wait());
+        if let Err(error) = started {
             let log = containerd.log_tail(30);
             containerd.stop_process();
+            for dir in [&containerd.run, &containerd.root] {
+                let _ = fs::remove_dir_all(dir);
+            }
             bail!("{error:#}; its log ends with:\n{log}");
         }
         Ok(containerd)

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use mote_e2e::containerd::Containerd;
 use mote_e2e::images::{self, Form, Image};
 use mote_e2e::pod::{Pod, Spec};
+use mote_e2e::recovery::handlers;
 use mote_e2e::{kvm, leaks, paths};
 
 /// Pods that run at the same time.
@@ -128,12 +129,16 @@ fn pods_in_turn_leave_nothing() {
     println!("{pods} pods; MOTE_PODS asks for another number");
     let daemon = Containerd::shared();
     let programs = programs(daemon);
+    let handlers = handlers(daemon);
     let batch = |first: usize| -> Vec<PathBuf> {
         thread::scope(|scope| {
             let numbers = first..(first + BATCH).min(pods);
             let lives: Vec<_> = numbers
-                .map(|number| (scope, number, &programs))
-                .map(|(scope, number, programs)| scope.spawn(move || live(daemon, programs, number)))
+                .map(|number| {
+                    let programs = &programs;
+                    let daemon = &handlers[number / programs.len() % handlers.len()];
+                    scope.spawn(move || live(daemon, programs, number))
+                })
                 .collect();
             lives.into_iter().map(|life| life.join().unwrap()).collect()
         })
