@@ -24,3 +24,4 @@ pub mod shim;
 pub mod throughput;
 pub mod traps;
 pub mod vmm;
+pub mod words;

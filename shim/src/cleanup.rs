@@ -159,16 +159,10 @@ mod tests {
 
     fn record(process: Option<Process>, exit: Option<Exit>) -> Record {
         Record {
-            id: "a".into(),
-            sandbox: false,
             phase: Phase::Running,
             process,
-            rootfs: None,
-            cgroups: Vec::new(),
-            execs: Vec::new(),
-            members: Vec::new(),
-            netns: None,
             exit,
+            ..Record::new("a", false, None)
         }
     }
 

@@ -16,7 +16,6 @@ use crate::process::Ready;
 use crate::record::Record;
 use crate::sandbox::{self, PodNetwork};
 use crate::spec::{self, Namespace, Spec};
-use crate::state::Phase;
 use crate::stdio::{self, Names, Stdio};
 use crate::sysctl;
 use crate::task::{Exec, Task, release};
@@ -78,18 +77,8 @@ pub(crate) async fn create(context: &Context, request: Request) -> Result<Task, 
     context.settle_network(&mut spec);
     let copy = spec.clone();
     blocking(&request.id, move || Ok(sysctl::apply(&copy)?)).await?;
-    let mut record = Record {
-        id: request.id.clone(),
-        sandbox: spec.is_sandbox(),
-        phase: Phase::Created,
-        process: None,
-        rootfs: None,
-        cgroups: Vec::new(),
-        execs: Vec::new(),
-        members: Vec::new(),
-        netns: spec.network_namespace().map(PathBuf::from),
-        exit: None,
-    };
+    let netns = spec.network_namespace().map(PathBuf::from);
+    let mut record = Record::new(&request.id, spec.is_sandbox(), netns);
     let made = match record.sandbox {
         true => Ok(None),
         false => container(context, &request, spec, &mut record).await.map(Some),
@@ -129,18 +118,7 @@ pub(crate) fn sandbox(context: &Context, request: sandbox::Request) -> Result<Ta
     let files = sandbox::write_files(&request.bundle, &request.config)?;
     let netns = Some(request.netns).filter(|path| !path.as_os_str().is_empty());
     sysctl::set(netns.as_deref(), request.config.sysctls())?;
-    let record = Record {
-        id: request.id.clone(),
-        sandbox: true,
-        phase: Phase::Created,
-        process: None,
-        rootfs: None,
-        cgroups: Vec::new(),
-        execs: Vec::new(),
-        members: Vec::new(),
-        netns: netns.clone(),
-        exit: None,
-    };
+    let record = Record::new(&request.id, true, netns.clone());
     save(&record, &request.bundle)?;
     let _ = context.network.set(PodNetwork {
         namespace: netns.map(|path| Namespace::network(Some(path))),

@@ -77,6 +77,22 @@ impl Process {
 }
 
 impl Record {
+    /// That of a task which is being made, and has nothing yet.
+    pub(crate) fn new(id: &str, sandbox: bool, netns: Option<PathBuf>) -> Record {
+        Record {
+            id: id.to_owned(),
+            sandbox,
+            phase: Phase::Created,
+            process: None,
+            rootfs: None,
+            cgroups: Vec::new(),
+            execs: Vec::new(),
+            members: Vec::new(),
+            netns,
+            exit: None,
+        }
+    }
+
     /// Writes the record, whole or not at all.
     ///
     /// # Errors

@@ -22,6 +22,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use mote_e2e::containerd::{Containerd, HANDLER, Series};
 use mote_e2e::cri::Cri;
 use mote_e2e::cri::messages::{Empty, PodSandboxId};
+use mote_e2e::words::option;
 use mote_e2e::{images::import_pause, leaks, paths};
 
 use expected::Expected;
@@ -162,14 +163,4 @@ fn remove_pods(daemon: &Containerd) -> Result<()> {
         cri.remove_pod_sandbox(id)?;
     }
     Ok(())
-}
-
-/// Takes an option and its value out of the command line.
-fn option(words: &mut Vec<String>, name: &str) -> Result<Option<String>> {
-    let Some(at) = words.iter().position(|word| word == name) else {
-        return Ok(None);
-    };
-    ensure!(at + 1 < words.len(), "{name} needs a value");
-    words.remove(at);
-    Ok(Some(words.remove(at)))
 }

@@ -19,6 +19,7 @@ use std::process::ExitCode;
 
 use anyhow::{Result, bail, ensure};
 use mote_e2e::paths;
+use mote_e2e::words::option;
 
 use case::Case;
 
@@ -91,14 +92,4 @@ fn summary(suite: &str, results: &[Verdict]) -> bool {
     let passed = results.iter().filter(|r| r.failure.is_none()).count();
     println!("{suite}: {passed} of {} pass", results.len());
     passed == results.len()
-}
-
-/// Takes an option and its value out of the command line.
-fn option(words: &mut Vec<String>, name: &str) -> Result<Option<String>> {
-    let Some(at) = words.iter().position(|word| word == name) else {
-        return Ok(None);
-    };
-    ensure!(at + 1 < words.len(), "{name} needs a value");
-    words.remove(at);
-    Ok(Some(words.remove(at)))
 }
