@@ -1,15 +1,16 @@
 //! More than one process in a container, and processes that stand still.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::collections::BTreeSet;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mote_e2e::containerd::{Containerd, matrix};
 use mote_e2e::cri::messages::{ContainerState, ExecSyncRequest, ExecSyncResponse};
 use mote_e2e::ctr::{self, CtrRun};
 use mote_e2e::images::{Form, Image};
 use mote_e2e::pod::{Pod, Spec};
-use mote_e2e::{kvm, leaks};
+use mote_e2e::{kvm, leaks, vmm};
 
 fn probe(daemon: &Containerd, name: &str) -> String {
     let image = Image::program(name, Form::Rootfs, "probe-rust-p1");
@@ -89,6 +90,14 @@ fn exec_runs_another_program_with_the_same_grants() {
     });
 }
 
+/// The processes of a container, by the shim's Pids.
+fn listed(daemon: &Containerd, id: &str) -> BTreeSet<u32> {
+    let ran = ctr::task(daemon, "k8s.io", "ps", id);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let pid = |line: &str| line.split_whitespace().next()?.parse().ok();
+    ran.stdout.lines().filter_map(pid).collect()
+}
+
 #[test]
 fn processes_end_with_their_container() {
     if !kvm::ready() {
@@ -103,7 +112,14 @@ fn processes_end_with_their_container() {
         thread::scope(|scope| {
             let (pod, id) = (&pod, &id);
             let spinning = scope.spawn(move || exec(pod, id, &["/app.wasm", "spin"], 60).unwrap());
-            thread::sleep(Duration::from_millis(500));
+            let pids = || listed(daemon, id);
+            let give_up = Instant::now() + Duration::from_secs(20);
+            while pids().len() < 2 {
+                assert!(Instant::now() < give_up, "{:?}", pids());
+                thread::sleep(Duration::from_millis(50));
+            }
+            // The program's own, and that of exec.
+            assert_eq!(pids(), vmm::of_cgroup(id).into_iter().collect());
             pod.stop_container(id, 0).unwrap();
             assert_eq!(spinning.join().unwrap().exit_code, 137);
         });
