@@ -19,6 +19,10 @@ use crate::stdio::{Names, StdioError};
 /// What is copied at once.
 const CHUNK: usize = 4096;
 
+/// How long the last of the output may lie in the FIFO. containerd 1.6 can lose what it has not read when it hears of
+/// the end.
+const TAKEN: Duration = Duration::from_secs(1);
+
 /// A terminal's end on the host.
 #[derive(Debug)]
 pub(crate) struct Console {
@@ -107,8 +111,11 @@ impl Console {
             Ok(master) => {
                 let told = console.drained.clone();
                 tokio::spawn(async move {
-                    if let Err(error) = copy_output(&master, output).await {
+                    if let Err(error) = copy_output(&master, output.as_ref()).await {
                         log::debug!("terminal: {error}");
+                    }
+                    if let Some(output) = &output {
+                        let _ = tokio::time::timeout(TAKEN, taken(output)).await;
                     }
                     told.send_replace(true);
                 });
@@ -156,7 +163,7 @@ fn nonblocking(file: &File) -> io::Result<()> {
 }
 
 /// Copies until the program's end is closed, which reads as EIO. (pty(7))
-async fn copy_output(master: &AsyncFd<OwnedFd>, output: Option<Sender>) -> io::Result<()> {
+async fn copy_output(master: &AsyncFd<OwnedFd>, output: Option<&Sender>) -> io::Result<()> {
     let mut chunk = [0; CHUNK];
     loop {
         let mut guard = master.readable().await?;
@@ -168,7 +175,7 @@ async fn copy_output(master: &AsyncFd<OwnedFd>, output: Option<Sender>) -> io::R
         if read == 0 {
             return Ok(());
         }
-        let Some(output) = &output else { continue };
+        let Some(output) = output else { continue };
         let mut left = &chunk[..read];
         while !left.is_empty() {
             output.writable().await?;
@@ -178,6 +185,19 @@ async fn copy_output(master: &AsyncFd<OwnedFd>, output: Option<Sender>) -> io::R
                 Err(e) => return Err(e),
             }
         }
+    }
+}
+
+/// Waits until a client has read all that is in the FIFO. (pipe(7), FIONREAD)
+async fn taken(output: &Sender) {
+    let mut unread: libc::c_int = 0;
+    loop {
+        // SAFETY: the descriptor is open, and the pointer is to a local of the type that this request writes.
+        let result = unsafe { libc::ioctl(output.as_raw_fd(), libc::FIONREAD, &raw mut unread) };
+        if result < 0 || unread == 0 {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
     }
 }
 
