@@ -73,23 +73,12 @@ fn bundle(flags: &Flags) -> PathBuf {
 /// Removes what the task left. The answer has its process id and exit status: the real one if the shim lived to
 /// record it, else that of a killed process.
 fn clean(bundle: &Path) -> Result<(u32, Exit), CleanupError> {
-    let record = Record::load(bundle).map_err(|source| CleanupError::Record {
-        bundle: bundle.to_owned(),
-        source,
-    })?;
     let mut answer = (0, Exit::now(128 + 9));
-    if let Some(record) = record {
-        // They tell of a process that the daemon had started but not noted yet, and of helpers of the VMM.
-        cgroup::kill_all(&record.cgroups, KILL_WAIT)?;
+    if let Some(record) = load(bundle)? {
         if let Some(process) = &record.process {
             answer.0 = process.pid;
-            if record.exit.is_none() {
-                kill(&record.id, process)?;
-            }
         }
-        for process in &record.execs {
-            kill(&record.id, process)?;
-        }
+        end(&record)?;
         for member in &record.members {
             clean_member(member)?;
         }
@@ -107,17 +96,28 @@ fn clean(bundle: &Path) -> Result<(u32, Exit), CleanupError> {
 /// Ends what a container of a dead sandbox has on the host. Its record stays, with its exit status, until containerd removes
 /// the bundle.
 fn clean_member(bundle: &Path) -> Result<(), CleanupError> {
-    let record = Record::load(bundle).map_err(|source| CleanupError::Record {
+    if let Some(record) = load(bundle)? {
+        end(&record)?;
+        release(&record);
+    }
+    Ok(())
+}
+
+fn load(bundle: &Path) -> Result<Option<Record>, CleanupError> {
+    Record::load(bundle).map_err(|source| CleanupError::Record {
         bundle: bundle.to_owned(),
         source,
-    })?;
-    let Some(record) = record else { return Ok(()) };
-    for process in record.process.iter().chain(&record.execs) {
-        if record.exit.is_none() {
-            kill(&record.id, process)?;
-        }
+    })
+}
+
+/// Ends the processes of a task.
+fn end(record: &Record) -> Result<(), CleanupError> {
+    // The cgroups tell of a process that the daemon had started but not noted yet, and of helpers of the VMM.
+    cgroup::kill_all(&record.cgroups, KILL_WAIT)?;
+    let main = record.process.iter().filter(|_| record.exit.is_none());
+    for process in main.chain(&record.execs) {
+        kill(&record.id, process)?;
     }
-    release(&record);
     Ok(())
 }
 

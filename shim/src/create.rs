@@ -75,8 +75,11 @@ pub(crate) async fn create(context: &Context, request: Request) -> Result<Task, 
     }
     let mut spec = spec::read(&request.bundle)?;
     context.settle_network(&mut spec);
-    let copy = spec.clone();
-    blocking(&request.id, move || Ok(sysctl::apply(&copy)?)).await?;
+    let spec = blocking(&request.id, move || {
+        sysctl::apply(&spec)?;
+        Ok(spec)
+    })
+    .await?;
     let netns = spec.network_namespace().map(PathBuf::from);
     let mut record = Record::new(&request.id, spec.is_sandbox(), netns);
     let made = match record.sandbox {
