@@ -9,6 +9,7 @@ use std::process::{Child, Stdio};
 use std::thread;
 
 use mote_e2e::cli::Run;
+use mote_e2e::compare::Case;
 use mote_e2e::serve::Server;
 use mote_e2e::{kvm, paths};
 
@@ -257,6 +258,8 @@ fn answer(question: &[u8], udp: bool) -> Vec<u8> {
     let own = [0xc0, 12];
     let (flags, records): (u8, Vec<Vec<u8>>) = match (name.as_str(), kind) {
         ("www.test.", A) => (0, vec![record(&own, A, &[192, 0, 2, 7])]),
+        // Asked for as `bücher.test`.
+        ("xn--bcher-kva.test.", A) => (0, vec![record(&own, A, &[192, 0, 2, 9])]),
         ("www.test.", AAAA) => (0, vec![record(&own, AAAA, &[0xfd; 16])]),
         ("alias.test.", A) => (
             0,
@@ -268,7 +271,9 @@ fn answer(question: &[u8], udp: bool) -> Vec<u8> {
         ),
         ("big.test.", A) if udp => (2, Vec::new()),
         ("big.test.", A) => (0, (0..30).map(|i| record(&own, A, &[192, 0, 2, i])).collect()),
-        ("www.test." | "alias.test." | "big.test." | "empty.test.", _) => (0, Vec::new()),
+        ("www.test." | "alias.test." | "big.test." | "empty.test." | "xn--bcher-kva.test.", _) => {
+            (0, Vec::new())
+        }
         ("trouble.test.", _) => (0x20, Vec::new()),
         _ => (0x30, Vec::new()),
     };
@@ -297,6 +302,9 @@ fn names() {
     assert_eq!(names.resolve("alias.test"), "192.0.2.8\n");
     assert_eq!(names.resolve("known"), "192.0.2.99\n");
     assert_eq!(names.resolve("alias"), "192.0.2.8\n", "by the search list");
+    for name in ["bücher", "BÜCHER。test"] {
+        assert_eq!(names.resolve(name), "192.0.2.9\n", "{name}");
+    }
     assert_eq!(names.resolve("big.test").lines().count(), 30, "by TCP");
     assert_eq!(names.resolve("10.1.2.3"), "10.1.2.3\n");
     assert!(names.resolve("localhost").contains("127.0.0.1"));
@@ -304,4 +312,88 @@ fn names() {
         let text = names.resolve(missing);
         assert!(text.starts_with("error: "), "{missing}: {text}");
     }
+}
+
+#[test]
+fn internationalised_names() {
+    if !kvm::ready() {
+        return;
+    }
+    let hosts = paths::work().join("scratch/hosts.idn");
+    fs::create_dir_all(hosts.parent().unwrap()).unwrap();
+    let known =
+        "192.0.2.1 xn--bcher-kva.example\n192.0.2.2 XN--R8JZ45G.xn--zckzah\n192.0.2.3 xn--fa-hia.example\n";
+    fs::write(&hosts, known).unwrap();
+    let lookup = |options: &[&str], program: &str, args: &[&str]| {
+        let hosts = ["--hosts", hosts.to_str().unwrap()];
+        let ran = Run::with_options([options, &hosts].concat(), paths::program(program))
+            .args(args)
+            .run();
+        assert_eq!(ran.code, 0, "{}", ran.stderr);
+        ran.stdout
+    };
+    // Each line of hosts(5) by other ways to write its name.
+    let names = [
+        "bücher.example",
+        "BÜCHER.Example",
+        "bu\u{308}cher。ｅｘａｍｐｌｅ",
+        "b%C3%BCcher.example",
+        "XN--Bcher-KVA.example",
+        "例え.テスト",
+        "例え｡テスト",
+        "faß.example",
+        "FAẞ.example",
+    ];
+    let addresses = [1, 1, 1, 1, 1, 2, 2, 3, 3].map(|last| format!("192.0.2.{last}\n"));
+    let granted = ["-S", "allow-ip-name-lookup"];
+    assert_eq!(lookup(&granted, "lookup-rust", &names), addresses.concat());
+    for (name, address) in names.iter().zip(&addresses) {
+        assert_eq!(lookup(&["--net"], "net-rust-p2", &["resolve", name]), *address);
+    }
+    let denied = "permanent-resolver-failure\n";
+    assert_eq!(lookup(&[], "lookup-rust", &names), denied.repeat(names.len()));
+}
+
+/// What can be told of a name without asking for it.
+#[test]
+fn names_are_read_as_under_wasmtime() {
+    if !kvm::ready() {
+        return;
+    }
+    let long = ["ü.".repeat(40), "ü.".repeat(2000), "a.".repeat(200)];
+    let addresses = ["１２７．０。０｡１", "%31%32%37.1", "①②⑦.1", "[::1]", "::1"];
+    let mut names = addresses.to_vec();
+    names.extend([
+        "",
+        "\u{ad}",
+        "%",
+        "%ff",
+        "a%2fb",
+        "ü b",
+        "ü:80",
+        "\u{2100}",
+        "1.2.3.４５６",
+        "0ｘfffffffff",
+    ]);
+    // Not Punycode, Punycode of ASCII, of what would be mapped, of what stands for nothing.
+    names.extend([
+        "xn--",
+        "xn--a.example",
+        "xn--a-",
+        "xn--Bcher-KV.example",
+        "xn--ü",
+        "xn--zn7c.com",
+    ]);
+    // Marks, joiners and directions where they may not be.
+    names.extend(["\u{301}a", "a\u{200d}b", "aא", "א1.٣א", "1.א"]);
+    names.extend(long.iter().map(String::as_str));
+    let told = Case::new("lookup-rust", &names).names().compare().ran.stdout;
+    let invalid = names.len() - addresses.len() - long.len();
+    let expected = [
+        "127.0.0.1\n".repeat(3),
+        "::1\n".repeat(2),
+        "invalid-argument\n".repeat(invalid),
+        "name-unresolvable\n".repeat(long.len()),
+    ];
+    assert_eq!(told, expected.concat());
 }

@@ -203,6 +203,7 @@ fn network(config: &VmmConfig) -> Result<Grants, StartError> {
         broker: network.broker_fd.map(inherited).transpose()?,
         front: config.front_fd.map(inherited).transpose()?,
         http: network.http,
+        name_lookup: network.name_lookup,
     })
 }
 

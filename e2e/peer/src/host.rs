@@ -69,10 +69,13 @@ impl WasiHttpHooks for Denied {
     }
 }
 
-/// Folders, variables and standard streams.
+/// Folders, variables, standard streams and names.
 pub(crate) fn wasi(options: &Options) -> Result<WasiCtxBuilder> {
     let mut builder = WasiCtxBuilder::new();
-    builder.inherit_stdout().inherit_stderr();
+    builder
+        .inherit_stdout()
+        .inherit_stderr()
+        .allow_ip_name_lookup(options.names);
     for (name, value) in &options.env {
         builder.env(name, value);
     }

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 pub(crate) const USAGE: &str =
-    "usage: peer run --code CODE [--dir HOST[::GUEST]] [--env NAME=VALUE] FILE [ARG...]
+    "usage: peer run --code CODE [--dir HOST[::GUEST]] [--env NAME=VALUE] [-S allow-ip-name-lookup] FILE [ARG...]
        peer serve --code CODE --addr ADDR:PORT [--dir HOST[::GUEST]] [--env NAME=VALUE] FILE";
 
 /// What is asked for.
@@ -13,6 +13,8 @@ pub(crate) struct Options {
     /// Host and guest path of each folder.
     pub(crate) dirs: Vec<(String, String)>,
     pub(crate) env: Vec<(String, String)>,
+    /// Names may be looked up.
+    pub(crate) names: bool,
     /// The compiled program.
     pub(crate) code: String,
     /// The program itself, of which only the name counts.
@@ -34,7 +36,7 @@ pub(crate) fn parse(mut words: impl Iterator<Item = String>) -> Result<Options, 
         Some("serve") => Command::Serve(SocketAddr::from(([0, 0, 0, 0], 8080))),
         _ => return Err("expected run or serve".into()),
     };
-    let (mut dirs, mut env, mut code) = (Vec::new(), Vec::new(), None);
+    let (mut dirs, mut env, mut names, mut code) = (Vec::new(), Vec::new(), false, None);
     loop {
         let word = words.next().ok_or("no file was named")?;
         let mut value = || words.next().ok_or(format!("{word} lacks its value"));
@@ -50,6 +52,10 @@ pub(crate) fn parse(mut words: impl Iterator<Item = String>) -> Result<Options, 
                 let (name, value) = value.split_once('=').ok_or("--env takes NAME=VALUE")?;
                 env.push((name.to_string(), value.to_string()));
             }
+            "-S" => match value()?.as_str() {
+                "allow-ip-name-lookup" => names = true,
+                other => return Err(format!("no option -S {other} here")),
+            },
             "--addr" => {
                 let addr = value()?.parse().map_err(|e| format!("--addr: {e}"))?;
                 command = Command::Serve(addr);
@@ -60,6 +66,7 @@ pub(crate) fn parse(mut words: impl Iterator<Item = String>) -> Result<Options, 
                     command,
                     dirs,
                     env,
+                    names,
                     code: code.ok_or("--code is needed")?,
                     file: word,
                     args: words.collect(),

@@ -106,6 +106,7 @@ pub struct Case {
     env: Vec<(String, String)>,
     stdin: Vec<u8>,
     folder: bool,
+    names: bool,
 }
 
 /// What a run left behind.
@@ -125,6 +126,7 @@ impl Case {
             env: Vec::new(),
             stdin: Vec::new(),
             folder: false,
+            names: false,
         }
     }
 
@@ -147,6 +149,13 @@ impl Case {
         self
     }
 
+    /// Grants that names are looked up.
+    #[must_use]
+    pub fn names(mut self) -> Case {
+        self.names = true;
+        self
+    }
+
     /// Runs it on one side.
     ///
     /// # Panics
@@ -158,6 +167,9 @@ impl Case {
         // The wasmtime command links wasi:http only if it is asked to, and refuses to with modules.
         if matches!(side, Side::Wasmtime(_)) && !self.program.ends_with("-p1") {
             command.args(["-S", "http"]);
+        }
+        if self.names {
+            command.args(["-S", "allow-ip-name-lookup"]);
         }
         if let Some(outer) = &outer {
             command.args(["--dir", &format!("{}::/data", outer.join("data").display())]);

@@ -44,6 +44,16 @@ pub mod option {
     pub const NO_DELAY: u64 = 10;
 }
 
+/// Longest domain name in ASCII: 255 octets on the wire are 253 characters, and one more is a dot at the end.
+/// (RFC 1035 3.1)
+pub const ASCII_NAME_MAX: usize = 254;
+
+/// Longest domain name whose ASCII form [`crate::ring::op::NAME_TO_ASCII`] looks for, in bytes. In Punycode each
+/// character takes at least one (RFC 3492 6.3), so no name that can be looked up has more characters than its ASCII form,
+/// and UTF-8 takes at most 4 bytes for one (RFC 3629 3). What is longer could only be a name by characters that UTS #46
+/// drops or puts together. The bound also bounds the work, which grows with the square of a label's length.
+pub const NAME_MAX: u64 = 4 * ASCII_NAME_MAX as u64;
+
 /// An Internet address, 32 bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]

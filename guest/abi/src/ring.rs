@@ -212,6 +212,10 @@ pub mod op {
     /// Begin an HTTP request to the outside. Result: the handle of a stream that carries [`crate::http`] frames.
     /// -EACCES without a grant.
     pub const HTTP_REQUEST: u64 = 60;
+    /// Write the ASCII form of the domain name of `len` bytes at `address`, at most [`crate::net::NAME_MAX`], to
+    /// `offset`, where there are [`crate::net::ASCII_NAME_MAX`] bytes. (UTS #46, as the URL standard has it) Result: its
+    /// length. -EILSEQ if there is no such form, -ENAMETOOLONG if name or form is too long, -EACCES without a grant.
+    pub const NAME_TO_ASCII: u64 = 61;
 }
 
 /// Handle of the stream of incoming HTTP requests, for a program that serves.

@@ -10,3 +10,4 @@ pub(crate) const EINVAL: Errno = 22;
 pub(crate) const EMFILE: Errno = 24;
 pub(crate) const EPIPE: Errno = 32;
 pub(crate) const ENAMETOOLONG: Errno = 36;
+pub(crate) const EILSEQ: Errno = 84;

@@ -70,6 +70,7 @@ fuzz_target!(|data: &[u8]| {
         broker: Some(theirs),
         front: Some(front_theirs),
         http: true,
+        name_lookup: true,
     }));
     let mut tail = 0_u32;
     // Each round: what the helpers send, then a submission; what it points to is the input itself.
@@ -95,7 +96,7 @@ fuzz_target!(|data: &[u8]| {
             255 => u64::MAX,
             n => MMAP_START + u64::from(n) * 8,
         };
-        let operation = op::SOCKET + word(1) % 13;
+        let operation = op::SOCKET + word(1) % (op::NAME_TO_ASCII - op::SOCKET + 1);
         let submission = Submission {
             op: if at(2) % 4 == 0 { word(1) % 6 } else { operation },
             token: word(3) % 8,

@@ -1,11 +1,12 @@
 //! Names: asks the servers for [`Lookup`], which decides what to ask and reads the answers.
 
+use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
 use core::net::{IpAddr, SocketAddr, SocketAddrV6};
 
 use mote_abi::boot::grant;
-use mote_abi::net::kind;
+use mote_abi::net::{ASCII_NAME_MAX, kind};
 use mote_abi::ring::{Submission, op};
 use mote_resolver::{Conf, Failure, Host as Name, Lookup, MESSAGE_MAX, PORT, Server, Step, Transport};
 
@@ -13,6 +14,7 @@ use super::{ADDRESS_LEN, Connecting, call_with, close, family_of, from_bytes, op
 use crate::vm::clock;
 use crate::vm::ring::{Errno, Ring, Token};
 use crate::wasi::Host;
+use crate::wasi::errno::EILSEQ;
 
 /// A port for the question whether an address can be reached at all. (RFC 863; nothing is sent)
 const DISCARD: u16 = 9;
@@ -277,6 +279,20 @@ impl Asked {
         }
         close(ring, self.handle);
     }
+}
+
+/// The ASCII form of an internationalised name, which the VMM has the tables for. EILSEQ if it has none.
+pub(crate) fn to_ascii(ring: &mut Ring, name: &[u8]) -> Result<String, Errno> {
+    let mut ascii = vec![0; ASCII_NAME_MAX];
+    let len = ring.request(Submission {
+        op: op::NAME_TO_ASCII,
+        address: name.as_ptr() as u64,
+        len: name.len() as u64,
+        offset: ascii.as_mut_ptr() as u64,
+        ..Submission::default()
+    })?;
+    ascii.truncate(usize::try_from(len).unwrap_or(0));
+    String::from_utf8(ascii).map_err(|_| EILSEQ)
 }
 
 /// The addresses with those first that can be reached: IPv6 goes behind IPv4 if there is no way to it. (RFC 6724 5,

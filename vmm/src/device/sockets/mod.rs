@@ -1,8 +1,9 @@
-//! Sockets: operations on TCP and UDP sockets, which the broker makes, and the streams of HTTP exchanges, which the
-//! front hands over.
+//! Sockets: operations on TCP and UDP sockets, which the broker makes, the streams of HTTP exchanges, which the front
+//! hands over, and what names of hosts need of tables.
 
 mod address;
 mod channel;
+mod name;
 mod network;
 mod socket;
 
@@ -24,7 +25,7 @@ const DATAGRAM_MAX: usize = 65535;
 
 /// Whether an operation is served here.
 pub(super) fn serves(operation: u64) -> bool {
-    (op::SOCKET..=op::HTTP_REQUEST).contains(&operation)
+    (op::SOCKET..=op::NAME_TO_ASCII).contains(&operation)
 }
 
 /// Serves a socket operation.
@@ -41,6 +42,7 @@ pub(super) fn serve(
         op::ACCEPT => accept(objects, space, &request.submission),
         op::CONNECT => connect(network, objects, space, request),
         op::RECEIVE_FROM => receive(network, objects, space, &request.submission),
+        op::NAME_TO_ASCII => name::to_ascii(network, space, &request.submission).into(),
         _ => at_once(network, objects, space, &request.submission).into(),
     }
 }

@@ -39,6 +39,8 @@ pub struct Grants {
     pub front: Option<OwnedFd>,
     /// Outgoing HTTP requests.
     pub http: bool,
+    /// Names may be looked up.
+    pub name_lookup: bool,
 }
 
 /// The network as the server has it.
@@ -48,6 +50,7 @@ pub struct Network {
     broker: Option<Channel>,
     front: Option<Channel>,
     http: bool,
+    name_lookup: bool,
     incoming: VecDeque<OwnedFd>,
     /// Where datagrams are received; not there until the first.
     pub(super) buffer: Vec<u8>,
@@ -62,6 +65,7 @@ impl Network {
             broker: grants.broker.map(Channel::new),
             front: grants.front.map(Channel::new),
             http: grants.http,
+            name_lookup: grants.name_lookup,
             incoming: VecDeque::new(),
             buffer: Vec::new(),
         }
@@ -84,6 +88,15 @@ impl Network {
         match self.reach {
             Reach::Everything => Ok(()),
             _ => Err(Errno(libc::EACCES)),
+        }
+    }
+
+    /// Whether names may be looked up.
+    pub(super) fn may_look_up(&self) -> Result<(), Errno> {
+        if self.name_lookup {
+            Ok(())
+        } else {
+            Err(Errno(libc::EACCES))
         }
     }
 

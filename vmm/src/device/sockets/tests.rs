@@ -82,6 +82,7 @@ fn net(reach: Reach) -> Net {
         broker: Some(theirs),
         front: Some(front_theirs),
         http: true,
+        name_lookup: true,
     }));
     Net {
         f,

@@ -12,10 +12,11 @@ use wasmtime::component::{LinkerInstance, Resource};
 
 use super::network::{Address, Network};
 use super::{Answer, ErrorCode, Pollable, granted};
-use crate::wasi::Host;
+use crate::vm::ring::Ring;
 use crate::wasi::p2::Cx;
 use crate::wasi::p2::io::{Pollable as AnyPollable, new_child_pollable};
-use crate::wasi::sockets::resolver::{Progress, Resolution};
+use crate::wasi::sockets::resolver::{self, Progress, Resolution};
+use crate::wasi::{Host, errno};
 
 /// `wasi:sockets/ip-name-lookup.resolve-address-stream`.
 pub(super) enum Addresses {
@@ -78,7 +79,7 @@ fn resolve(mut cx: Cx<'_>, (network, name): (Resource<Network>, String)) -> Resu
     // Of the errors that the WIT names for lookups this is what a denial comes to, as in wasmtime.
     let name = granted(host, grant::NAME_LOOKUP)
         .map_err(|_| ErrorCode::PermanentResolverFailure)
-        .and_then(|()| Name::parse(&name).map_err(|_| ErrorCode::InvalidArgument));
+        .and_then(|()| Name::parse_unicode(&name, |name| to_ascii(&mut host.ring, name)));
     Ok((match name {
         Ok(name) => {
             let resolution = Box::new(Resolution::new(host, &name));
@@ -88,6 +89,15 @@ fn resolve(mut cx: Cx<'_>, (network, name): (Resource<Network>, String)) -> Resu
         }
         Err(error) => Err(error),
     },))
+}
+
+fn to_ascii(ring: &mut Ring, name: &[u8]) -> core::result::Result<String, ErrorCode> {
+    resolver::to_ascii(ring, name).map_err(|errno| match errno {
+        errno::EILSEQ => ErrorCode::InvalidArgument,
+        // As of an ASCII name that no server could be asked for.
+        errno::ENAMETOOLONG => ErrorCode::NameUnresolvable,
+        _ => ErrorCode::PermanentResolverFailure,
+    })
 }
 
 fn next(mut cx: Cx<'_>, (this,): (This,)) -> Result<(Answer<Option<Address>>,)> {

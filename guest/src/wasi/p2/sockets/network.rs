@@ -3,6 +3,7 @@
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 
 use mote_abi::net::family;
+use mote_resolver::InvalidHost;
 use wasmtime::component::{ComponentType, Lift, Lower};
 
 use crate::vm::ring::Errno;
@@ -115,6 +116,13 @@ impl ErrorCode {
             97 => ErrorCode::InvalidArgument,
             errno => ErrorCode::from_errno(errno),
         }
+    }
+}
+
+/// No name that the URL standard knows. (wasi:sockets/ip-name-lookup)
+impl From<InvalidHost> for ErrorCode {
+    fn from(_: InvalidHost) -> ErrorCode {
+        ErrorCode::InvalidArgument
     }
 }
 
