@@ -197,6 +197,18 @@ impl<'a> Pod<'a> {
         Ok((status, self.log(&spec.name)?))
     }
 
+    /// What the kubelet does for `kubectl exec` without a terminal, and for exec probes. The limit is in seconds.
+    ///
+    /// # Errors
+    /// The runtime's.
+    pub fn exec(&self, id: &str, words: &[&str], timeout: i64) -> Result<ExecSyncResponse, tonic::Status> {
+        self.cri.exec_sync(ExecSyncRequest {
+            container_id: id.into(),
+            cmd: words.iter().map(ToString::to_string).collect(),
+            timeout,
+        })
+    }
+
     /// What a container prints that has to succeed.
     ///
     /// # Errors

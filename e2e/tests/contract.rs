@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use mote_e2e::containerd::{Containerd, SANDBOXER, matrix};
 use mote_e2e::cri::messages::{
-    ContainerId, ContainerState, ContainerStats, ContainerStatsFilter, DnsConfig, ExecSyncRequest,
-    ListContainerStatsRequest, PodSandboxId,
+    ContainerId, ContainerState, ContainerStats, ContainerStatsFilter, DnsConfig, ListContainerStatsRequest,
+    PodSandboxId,
 };
 use mote_e2e::images::{Form, Image};
 use mote_e2e::pod::{Pod, Spec};
@@ -30,12 +30,7 @@ fn import(daemon: &Containerd, name: &str, program: &str) -> String {
 }
 
 fn exec(pod: &Pod<'_>, id: &str, words: &[&str]) {
-    let request = ExecSyncRequest {
-        container_id: id.into(),
-        cmd: words.iter().map(ToString::to_string).collect(),
-        timeout: 20,
-    };
-    assert_eq!(pod.cri.exec_sync(request).unwrap().exit_code, 0);
+    assert_eq!(pod.exec(id, words, 20).unwrap().exit_code, 0);
 }
 
 #[test]

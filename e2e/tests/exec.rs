@@ -6,7 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use mote_e2e::containerd::{Containerd, matrix};
-use mote_e2e::cri::messages::{ContainerState, ExecSyncRequest, ExecSyncResponse};
+use mote_e2e::cri::messages::{ContainerState, ExecSyncResponse};
 use mote_e2e::ctr::{self, CtrRun};
 use mote_e2e::images::{Form, Image};
 use mote_e2e::pod::{Pod, Spec};
@@ -18,15 +18,8 @@ fn probe(daemon: &Containerd, name: &str) -> String {
     image.name
 }
 
-/// What the kubelet does for `kubectl exec` without a terminal, and for exec probes.
 fn exec(pod: &Pod<'_>, id: &str, words: &[&str], timeout: i64) -> Result<ExecSyncResponse, String> {
-    let request = ExecSyncRequest {
-        container_id: id.into(),
-        cmd: words.iter().map(ToString::to_string).collect(),
-        timeout,
-    };
-    pod.cri
-        .exec_sync(request)
+    pod.exec(id, words, timeout)
         .map_err(|status| status.message().to_owned())
 }
 

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use http::StatusCode;
 use mote_e2e::containerd::{Containerd, matrix};
-use mote_e2e::cri::messages::{ExecSyncRequest, LinuxContainerResources, UpdateContainerResourcesRequest};
+use mote_e2e::cri::messages::{LinuxContainerResources, UpdateContainerResourcesRequest};
 use mote_e2e::images::{Form, Image};
 use mote_e2e::pod::{Pod, Spec};
 use mote_e2e::serve::load::get;
@@ -48,12 +48,9 @@ fn limit(pod: &Pod<'_>, id: &str, names: &[&str]) -> String {
 }
 
 fn run_touch(pod: &Pod<'_>, id: &str, mebibytes: &str) -> i32 {
-    let request = ExecSyncRequest {
-        container_id: id.into(),
-        cmd: ["/app.wasm", "touch", mebibytes].map(String::from).to_vec(),
-        timeout: 30,
-    };
-    pod.cri.exec_sync(request).unwrap().exit_code
+    pod.exec(id, &["/app.wasm", "touch", mebibytes], 30)
+        .unwrap()
+        .exit_code
 }
 
 #[test]
