@@ -59,6 +59,7 @@ impl http_body::Body for Body {
                 text.as_ref()
                     .map_or(0, |text| u64::try_from(text.len()).unwrap_or(0)),
             ),
+            Body::Guest(exchange) if exchange.is_finished() => SizeHint::with_exact(0),
             Body::Guest(_) => SizeHint::default(),
         }
     }

@@ -123,6 +123,7 @@ impl Front {
         let status = StatusCode::from_u16(head.status).map_err(|_| Refusal::NoAnswer)?;
         let bodiless = matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
         exchange.discard = parts.method == Method::HEAD || bodiless;
+        exchange.end_if_empty();
         let mut response = Response::new(Body::Guest(exchange));
         *response.status_mut() = status;
         *response.headers_mut() = headers;
@@ -261,6 +262,11 @@ impl Exchange {
             Some(rest) => rest.reader.next().await,
             None => Err(FrameError::Ended),
         }
+    }
+
+    /// A response whose end came with its head has no body, which the client is told by its length. (RFC 9110 8.6)
+    fn end_if_empty(&mut self) {
+        self.finished = self.rest.as_mut().is_some_and(|rest| rest.reader.take_end());
     }
 
     /// The VM has done its part, be it to say that the program failed.

@@ -223,6 +223,22 @@ async fn program(mut reader: Reader, mut writer: Writer) -> bool {
             writer.body(&b"hello"[..]).await.unwrap();
             writer.end().await.unwrap();
         }
+        // Head and end in one write, as a guest sends them.
+        "/empty" => {
+            let mut bytes = Vec::new();
+            ResponseHead {
+                status: 200,
+                fields: vec![],
+            }
+            .encode(&mut bytes)
+            .unwrap();
+            let end = FrameHead {
+                kind: frame::END,
+                len: 0,
+            };
+            bytes.extend(end.to_bytes());
+            writer.frames(&bytes).await.unwrap();
+        }
         // Works on after the answer.
         "/after" => {
             head(&mut writer, 200, &[]).await;

@@ -76,6 +76,19 @@ impl Reader {
         std::future::poll_fn(|cx| self.poll_next(cx)).await
     }
 
+    /// Takes the end of the body if it is what comes next and is here already, sent along with the frame before it.
+    pub(crate) fn take_end(&mut self) -> bool {
+        let end = FrameHead {
+            kind: frame::END,
+            len: 0,
+        };
+        let ended = self.body == 0 && self.buffer.starts_with(&end.to_bytes());
+        if ended {
+            self.buffer.advance(FrameHead::LEN);
+        }
+        ended
+    }
+
     fn take(&mut self) -> Result<Option<Frame>, FrameError> {
         if self.body > 0 {
             let len = self.body.min(self.buffer.len());

@@ -116,6 +116,31 @@ async fn programs_see_requests_without_what_belongs_to_the_connection() {
 }
 
 #[tokio::test]
+async fn an_empty_body_has_a_length() {
+    let world = world(config(1)).await;
+    for _ in 0..2 {
+        let answer = raw(
+            &world,
+            "GET /empty HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
+        )
+        .await;
+        assert!(answer.contains("\r\ncontent-length: 0\r\n"), "{answer}");
+        assert!(!answer.contains("chunked"), "{answer}");
+    }
+    let answer = raw(
+        &world,
+        "HEAD /empty HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
+    )
+    .await;
+    assert!(!answer.contains("content-length"), "{answer}");
+    let mut sender = http2(world.address).await;
+    let mut over2 = request("/empty", feed(vec![]));
+    *over2.uri_mut() = "http://b/empty".parse().unwrap();
+    let response = sender.send_request(over2).await.unwrap();
+    assert!(http_body::Body::is_end_stream(response.body()));
+}
+
+#[tokio::test]
 async fn what_is_no_request_is_refused() {
     let world = world(config(1)).await;
     for (wire, status) in [
