@@ -2,8 +2,10 @@
 
 use std::os::fd::{AsRawFd, BorrowedFd};
 
+use mote_abi::fs::Type;
 use mote_abi::ring::op;
 
+use super::open::{status, type_of};
 use super::{Errno, may_change, offset};
 use crate::device::answer::{Attempt, Request, Wait};
 use crate::device::guest_data::Pieces;
@@ -31,14 +33,41 @@ pub(super) fn serve(objects: &Objects, space: &Space, request: &mut Request) -> 
         Err(errno) => return errno.into(),
     };
     match carry(file.fd(), file.read_only, space, request, writing) {
-        Err(Errno(libc::EAGAIN)) if !file.nonblocking => Attempt::Wait(Wait {
-            fd: file.fd().as_raw_fd(),
-            events: if writing { libc::POLLOUT } else { libc::POLLIN },
-        }),
+        Err(Errno(libc::EAGAIN)) if !file.nonblocking => wait(file.fd(), writing),
+        Ok(0)
+            if !writing && request.submission.len > 0 && !file.nonblocking && awaits_a_writer(file.fd()) =>
+        {
+            wait(file.fd(), writing)
+        }
         // What has been carried before an error is carried; the error comes again if it lasts.
         Err(_) if request.done > 0 => Ok(request.done).into(),
         result => result.into(),
     }
+}
+
+fn wait(fd: BorrowedFd<'_>, writing: bool) -> Attempt {
+    Attempt::Wait(Wait {
+        fd: fd.as_raw_fd(),
+        events: if writing { libc::POLLOUT } else { libc::POLLIN },
+    })
+}
+
+/// Whether a file that has nothing to read is a FIFO that nobody has opened to write yet. As the descriptor does not
+/// block, read(2) tells that apart from the end as little as open(2) did; poll(2) does: it tells of a hang-up only after
+/// there was a writer.
+fn awaits_a_writer(fd: BorrowedFd<'_>) -> bool {
+    if !status(fd).is_ok_and(|status| type_of(status.st_mode) == Type::Fifo) {
+        return false;
+    }
+    let mut poll = libc::pollfd {
+        fd: fd.as_raw_fd(),
+        events: libc::POLLIN,
+        revents: 0,
+    };
+    // SAFETY: one valid pollfd. An error of poll itself leaves `revents` at 0.
+    unsafe { libc::poll(&raw mut poll, 1, 0) };
+    // What came since the read is there to be read, though its writer may be gone.
+    poll.revents & (libc::POLLHUP | libc::POLLIN) != libc::POLLHUP
 }
 
 /// Carries until all is done, the file ends or the kernel refuses. Counts in the request.

@@ -1,5 +1,7 @@
 //! Folders, names, streams, and the number of handles.
 
+use std::path::Path;
+
 use super::*;
 
 #[test]
@@ -116,13 +118,45 @@ fn sizes_advice_and_identity() {
     assert_eq!(f.opened("file", READ), file, "the handle is free again");
 }
 
+fn mkfifo(path: &Path) {
+    let name = std::ffi::CString::new(path.to_str().unwrap()).unwrap();
+    // SAFETY: the path is a C string.
+    assert_eq!(unsafe { libc::mkfifo(name.as_ptr(), 0o600) }, 0);
+}
+
+#[test]
+fn a_fifo_ends_with_its_writer_and_not_before_it() {
+    let (mut f, temp) = granted(false);
+    let path = temp.path().join("fifo");
+    mkfifo(&path);
+    let fifo = f.opened("fifo", READ);
+    let read = Submission {
+        op: op::READ_AT,
+        token: 1,
+        handle: fifo,
+        address: MMAP_START + DATA,
+        len: 10,
+        ..Submission::default()
+    };
+    assert_eq!(f.read_at(fifo, 0, 0), Ok(vec![]), "of no bytes there are enough");
+    f.submit(read);
+    assert_eq!(f.completions(), [], "a writer may come");
+    let mut writer = fs::OpenOptions::new().write(true).open(&path).unwrap();
+    assert_eq!(f.completions(), [], "it may write");
+    writer.write_all(b"abc").unwrap();
+    drop(writer);
+    assert_eq!(f.completions(), [(1, 3)]);
+    assert_eq!(f.read_at(fifo, 10, 0), Ok(vec![]), "the writer has gone");
+    // Who does not want to wait is told what is: nothing.
+    let fifo = f.opened("fifo", READ | open::NONBLOCK);
+    assert_eq!(f.read_at(fifo, 10, 0), Ok(vec![]));
+}
+
 #[test]
 fn a_fifo_reads_as_a_stream() {
     let (mut f, temp) = granted(false);
     let path = temp.path().join("fifo");
-    let name = std::ffi::CString::new(path.to_str().unwrap()).unwrap();
-    // SAFETY: the path is a C string.
-    assert_eq!(unsafe { libc::mkfifo(name.as_ptr(), 0o600) }, 0);
+    mkfifo(&path);
     // Nobody writes: opening waits for nobody.
     let fifo = f.opened("fifo", RW);
     let read = Submission {
