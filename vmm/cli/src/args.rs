@@ -31,7 +31,13 @@ pub(crate) enum Command {
     Version,
 }
 
-const EXIT_CODES: &str = "\
+const RUN_HELP: &str = "\
+Examples:
+  mote run hello.wasm one two
+  mote run --env KEY=VALUE --dir ./data::/data --dir-ro /etc/app::/conf tool.wasm --flag-of-the-program
+  mote run --memory 64Mi --timeout 5s --stats untrusted.wasm
+  mote run --net client.wasm https://example.org/
+
 Exit codes:
   the program's own, or
   1    the file was refused, or an argument or variable is wrong
@@ -45,33 +51,16 @@ Exit codes:
 ///
 /// Options stand before FILE; everything after FILE belongs to the program.
 #[derive(Debug, Group)]
-#[command(after_help = EXIT_CODES)]
+#[command(after_help = RUN_HELP)]
 pub(crate) struct Run {
-    /// Sets a variable of the program's environment; without =VALUE it is taken from this environment.
-    #[arg(long = "env", value_name = "NAME[=VALUE]")]
-    pub(crate) env: Vec<String>,
-    /// Grants a folder of the host to the program, which sees it as GUEST.
-    #[arg(long = "dir", value_name = "HOST[::GUEST]", value_parser = options::Dir::writable)]
-    pub(crate) dirs: Vec<options::Dir>,
-    /// Grants a folder of the host that the program may only read.
-    #[arg(long = "dir-ro", value_name = "HOST[::GUEST]", value_parser = options::Dir::read_only)]
-    pub(crate) dirs_ro: Vec<options::Dir>,
+    #[command(flatten)]
+    pub(crate) given: Given,
     /// Most memory that the program and its runtime may use: 512MiB, 512Mi, 1G, or bytes.
     #[arg(long, value_name = "SIZE", value_parser = options::size)]
     pub(crate) memory: Option<u64>,
     /// Interrupts the program after this time: 10s, 500ms, 2m.
     #[arg(long, value_name = "TIME", value_parser = options::time)]
     pub(crate) timeout: Option<Duration>,
-    /// The wasmtime command's spelling: timeout=TIME, max-memory-size=SIZE.
-    #[arg(
-        short = 'W',
-        long = "wasm",
-        value_name = "KEY=VALUE[,...]",
-        value_delimiter = ','
-    )]
-    pub(crate) wasm: Vec<options::Wasm>,
-    #[command(flatten)]
-    pub(crate) network: Network,
     /// The program's own name, its first argument; the file's name by default.
     #[arg(long, value_name = "NAME")]
     pub(crate) argv0: Option<String>,
@@ -79,12 +68,7 @@ pub(crate) struct Run {
     #[arg(long)]
     pub(crate) stats: bool,
     /// The program, and its arguments.
-    #[arg(
-        value_name = "FILE",
-        required = true,
-        trailing_var_arg = true,
-        allow_hyphen_values = true
-    )]
+    #[arg(value_name = "FILE", required = true, trailing_var_arg = true)]
     pub(crate) file_and_args: Vec<OsString>,
 }
 
@@ -112,17 +96,8 @@ pub(crate) struct Serve {
     /// Address and port to listen on.
     #[arg(long, value_name = "ADDR", default_value = "0.0.0.0:8080")]
     pub(crate) addr: SocketAddr,
-    /// Sets a variable of the program's environment; without =VALUE it is taken from this environment.
-    #[arg(long = "env", value_name = "NAME[=VALUE]")]
-    pub(crate) env: Vec<String>,
-    /// Grants a folder of the host to the program, which sees it as GUEST.
-    #[arg(long = "dir", value_name = "HOST[::GUEST]", value_parser = options::Dir::writable)]
-    pub(crate) dirs: Vec<options::Dir>,
-    /// Grants a folder of the host that the program may only read.
-    #[arg(long = "dir-ro", value_name = "HOST[::GUEST]", value_parser = options::Dir::read_only)]
-    pub(crate) dirs_ro: Vec<options::Dir>,
     #[command(flatten)]
-    pub(crate) network: Network,
+    pub(crate) given: Given,
     /// Most requests that are served at once, each by a VM; four for each processor, and at least 8, by default.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096))]
     pub(crate) max_vms: Option<u32>,
@@ -135,14 +110,6 @@ pub(crate) struct Serve {
     /// Time that requests under way have to finish when it is told to end.
     #[arg(long, value_name = "TIME", value_parser = options::time, default_value = "10s")]
     pub(crate) drain: Duration,
-    /// The wasmtime command's spelling: timeout=TIME, max-memory-size=SIZE.
-    #[arg(
-        short = 'W',
-        long = "wasm",
-        value_name = "KEY=VALUE[,...]",
-        value_delimiter = ','
-    )]
-    pub(crate) wasm: Vec<options::Wasm>,
     /// Prints what the program writes as it is, without `stdout [ID] :: ` before each line.
     #[arg(long)]
     pub(crate) no_logging_prefix: bool,
@@ -151,13 +118,29 @@ pub(crate) struct Serve {
     pub(crate) file: PathBuf,
 }
 
-/// What a program may reach of the network.
+/// What a program is given of the host.
 #[derive(Debug, Group)]
-pub(crate) struct Network {
-    /// Grants the network: TCP and UDP sockets, name lookup and outgoing HTTP requests.
-    #[arg(long)]
-    pub(crate) net: bool,
-    /// The wasmtime command's spelling: inherit-network, allow-ip-name-lookup, http, tcp, udp.
+pub(crate) struct Given {
+    /// Sets a variable of the program's environment; without =VALUE it is taken from this environment.
+    #[arg(long = "env", value_name = "NAME[=VALUE]")]
+    pub(crate) env: Vec<String>,
+    /// Grants a folder of the host to the program, which sees it as GUEST.
+    #[arg(long = "dir", value_name = "HOST[::GUEST]", value_parser = options::Dir::writable)]
+    pub(crate) dirs: Vec<options::Dir>,
+    /// Grants a folder of the host that the program may only read.
+    #[arg(long = "dir-ro", value_name = "HOST[::GUEST]", value_parser = options::Dir::read_only)]
+    pub(crate) dirs_ro: Vec<options::Dir>,
+    #[command(flatten)]
+    pub(crate) network: Network,
+    /// The wasmtime command's spelling: timeout=TIME, max-memory-size=SIZE.
+    #[arg(
+        short = 'W',
+        long = "wasm",
+        value_name = "KEY=VALUE[,...]",
+        value_delimiter = ','
+    )]
+    pub(crate) wasm: Vec<options::Wasm>,
+    /// The wasmtime command's spelling: inherit-env, inherit-network, allow-ip-name-lookup, http, tcp, udp.
     #[arg(
         short = 'S',
         long = "wasi",
@@ -165,6 +148,14 @@ pub(crate) struct Network {
         value_delimiter = ','
     )]
     pub(crate) wasi: Vec<options::Wasi>,
+}
+
+/// What a program may reach of the network.
+#[derive(Debug, Group)]
+pub(crate) struct Network {
+    /// Grants the network: TCP and UDP sockets, name lookup and outgoing HTTP requests.
+    #[arg(long)]
+    pub(crate) net: bool,
     /// Names are looked up by this file, as by resolv.conf(5); /etc/resolv.conf by default.
     #[arg(long, value_name = "FILE")]
     pub(crate) resolv_conf: Option<PathBuf>,
@@ -173,21 +164,47 @@ pub(crate) struct Network {
     pub(crate) hosts: Option<PathBuf>,
 }
 
+const COMPILE_HELP: &str = "\
+A program is compiled once for its bytes, this version of Mote and this processor; `mote run`, `mote serve` and pods share
+the cache.
+
+Examples:
+  mote compile app.wasm
+  mote compile /srv/programs/*.wasm";
+
 #[derive(Debug, Group)]
+#[command(after_help = COMPILE_HELP)]
 pub(crate) struct Compile {
     /// The programs.
     #[arg(value_name = "FILE", required = true)]
     pub(crate) files: Vec<PathBuf>,
 }
 
+const DOCTOR_HELP: &str = "\
+Examples:
+  mote doctor
+  mote doctor --json
+
+Exit codes:
+  0    programs can run here
+  1    something is missing";
+
 #[derive(Debug, Group)]
+#[command(after_help = DOCTOR_HELP)]
 pub(crate) struct Doctor {
     /// Prints JSON, one object a check.
     #[arg(long)]
     pub(crate) json: bool,
 }
 
+const CACHE_HELP: &str = "\
+Examples:
+  mote cache list
+  mote cache prune --size 1GiB
+  mote cache clear --json";
+
 #[derive(Debug, Subcommand)]
+#[command(after_help = CACHE_HELP)]
 pub(crate) enum Cache {
     /// Lists the compiled programs, most recently used first.
     List {
@@ -242,9 +259,20 @@ mod tests {
         let Command::Run(run) = args.command else {
             panic!("not run")
         };
-        assert_eq!(run.env, ["A=1"]);
+        assert_eq!(run.given.env, ["A=1"]);
         assert_eq!(run.memory, Some(64 << 20));
-        assert_eq!(run.wasm.len(), 2);
+        assert_eq!(run.given.wasm.len(), 2);
         assert_eq!(run.file_and_args, ["a.wasm", "--env", "x", "--", "-W"]);
+    }
+
+    #[test]
+    fn an_unknown_option_is_no_file() {
+        let error = Args::try_parse_from(["mote", "run", "--invoke", "f", "a.wasm"]).unwrap_err();
+        assert!(error.to_string().contains("'--invoke'"), "{error}");
+        let args = Args::parse_from(["mote", "run", "--", "-odd.wasm", "--net"]);
+        let Command::Run(run) = args.command else {
+            panic!("not run")
+        };
+        assert_eq!(run.file_and_args, ["-odd.wasm", "--net"]);
     }
 }

@@ -5,6 +5,7 @@ mod cache;
 mod compile;
 mod doctor;
 mod folders;
+mod given;
 mod network;
 mod options;
 mod progress;

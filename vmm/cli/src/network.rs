@@ -11,19 +11,19 @@ use crate::{args, options::Wasi};
 const FILE_MAX: u64 = 256 << 10;
 
 /// The grants of a command line.
-pub(crate) fn configure(args: &args::Network) -> anyhow::Result<Network> {
+pub(crate) fn configure(args: &args::Network, wasi: &[Wasi]) -> anyhow::Result<Network> {
     let mut network = Network {
         sockets: args.net,
         name_lookup: args.net,
         http: args.net,
         ..Network::default()
     };
-    for option in &args.wasi {
+    for option in wasi {
         match *option {
             Wasi::Sockets(on) => network.sockets = on,
             Wasi::NameLookup(on) => network.name_lookup = on,
             Wasi::Http(on) => network.http = on,
-            Wasi::Nothing => {}
+            Wasi::Environment(_) | Wasi::Nothing => {}
         }
     }
     if network.name_lookup || network.http {
@@ -60,7 +60,7 @@ mod tests {
         let args::Command::Run(run) = args.command else {
             panic!("not run")
         };
-        configure(&run.network)
+        configure(&run.given.network, &run.given.wasi)
     }
 
     #[test]

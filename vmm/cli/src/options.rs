@@ -117,6 +117,7 @@ impl Dir {
 /// An option of the wasmtime command's `-S` that Mote has under another name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wasi {
+    Environment(bool),
     Sockets(bool),
     NameLookup(bool),
     Http(bool),
@@ -135,12 +136,13 @@ impl FromStr for Wasi {
             _ => return Err(format!("-S {text}: expected y or n")),
         };
         match (name, on) {
+            ("inherit-env", _) => Ok(Wasi::Environment(on)),
             ("inherit-network", _) => Ok(Wasi::Sockets(on)),
             ("allow-ip-name-lookup", _) => Ok(Wasi::NameLookup(on)),
             ("http", _) => Ok(Wasi::Http(on)),
             ("tcp" | "udp" | "cli" | "common", true) => Ok(Wasi::Nothing),
             _ => Err(format!(
-                "-S {text} is not supported; inherit-network, allow-ip-name-lookup, http, tcp and udp are"
+                "-S {text} is not supported; inherit-env, inherit-network, allow-ip-name-lookup, http, tcp and udp are"
             )),
         }
     }
@@ -235,6 +237,7 @@ mod tests {
     #[test]
     fn wasi_options() {
         for (text, option) in [
+            ("inherit-env", Wasi::Environment(true)),
             ("inherit-network", Wasi::Sockets(true)),
             ("inherit-network=n", Wasi::Sockets(false)),
             ("allow-ip-name-lookup=y", Wasi::NameLookup(true)),

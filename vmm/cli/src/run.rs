@@ -9,15 +9,15 @@ use std::{
 
 use anyhow::{Context, bail};
 use mote_abi::code::Kind;
-use mote_config::{Preopen, Reason, VmmConfig};
+use mote_config::{Reason, VmmConfig};
 use mote_launch::{
     Launch, Node, Place, broker,
     outgoing::{self, Requests},
 };
 
 use crate::{
-    args, compile, folders, network,
-    options::{self, Wasm},
+    args, compile,
+    given::{Given, open_folders},
     signals::Held,
     stats,
 };
@@ -25,8 +25,7 @@ use crate::{
 /// Runs a program and ends as it does.
 pub(crate) fn run(args: &args::Run) -> anyhow::Result<ExitCode> {
     let (path, config) = configure(args)?;
-    let folders = args.dirs.iter().chain(&args.dirs_ro).map(folders::open);
-    let folders = folders.collect::<anyhow::Result<Vec<_>>>()?;
+    let folders = open_folders(&args.given)?;
     let node = Node::discover()?;
     let asked = Instant::now();
     let program = compile::program(&node, &path)?;
@@ -82,14 +81,6 @@ pub(crate) fn run(args: &args::Run) -> anyhow::Result<ExitCode> {
 
 /// The file, and all that the VM needs to know about the run.
 fn configure(args: &args::Run) -> anyhow::Result<(PathBuf, VmmConfig)> {
-    let mut memory = args.memory;
-    let mut timeout = args.timeout;
-    for option in &args.wasm {
-        match *option {
-            Wasm::Timeout(t) => timeout = Some(t),
-            Wasm::MaxMemorySize(m) => memory = Some(m),
-        }
-    }
     let text = |what: &str, value: &std::ffi::OsStr| match value.to_str() {
         Some(text) => Ok(text.to_string()),
         None => bail!("{what} {value:?} is not UTF-8, and WASI's strings are"),
@@ -110,33 +101,21 @@ fn configure(args: &args::Run) -> anyhow::Result<(PathBuf, VmmConfig)> {
     for arg in rest {
         program_args.push(text("the argument", arg)?);
     }
-    let mut env = Vec::new();
-    for variable in &args.env {
-        env.push(options::variable(variable, |name| std::env::var(name).ok()).map_err(anyhow::Error::msg)?);
-    }
-    let preopens: Vec<Preopen> = args
-        .dirs
-        .iter()
-        .chain(&args.dirs_ro)
-        .map(|dir| Preopen {
-            guest: dir.guest.clone(),
-            read_only: dir.read_only,
-            fd: 0,
-        })
-        .collect();
+    let given = Given::new(&args.given, args.memory, args.timeout)?;
     let config = VmmConfig {
         version: mote_config::VERSION,
         args: program_args,
-        env,
-        memory_limit: options::memory_limit(memory.unwrap_or(options::DEFAULT_MEMORY))
-            .map_err(anyhow::Error::msg)?,
-        user: (!preopens.is_empty()).then(folders::caller).transpose()?,
-        preopens,
-        network: network::configure(&args.network)?,
+        env: given.env,
+        memory_limit: given.memory,
+        user: given.user,
+        preopens: given.preopens,
+        network: given.network,
         front_fd: None,
         serve: false,
         log_prefix: false,
-        timeout_ms: timeout.map(|t| u64::try_from(t.as_millis()).unwrap_or(u64::MAX).max(1)),
+        timeout_ms: given
+            .timeout
+            .map(|t| u64::try_from(t.as_millis()).unwrap_or(u64::MAX).max(1)),
         asked_at_us: None,
         jail: true,
     };
@@ -180,24 +159,7 @@ mod tests {
         assert_eq!(config.env, [("A".to_string(), "1".to_string())]);
         assert_eq!((config.timeout_ms, config.memory_limit), (Some(2000), 1 << 30));
         assert!(config.jail);
-        let (_, config) = configured(&["--argv0", "me", "-W", "max-memory-size=64Mi", "a.wasm"]).unwrap();
-        assert_eq!((config.args[0].as_str(), config.memory_limit), ("me", 64 << 20));
-    }
-
-    #[test]
-    fn folders_are_the_callers() {
-        let (_, config) = configured(&["--dir-ro", "/b", "--dir", "/tmp::/a", "a.wasm"]).unwrap();
-        let granted: Vec<_> = config
-            .preopens
-            .iter()
-            .map(|p| (p.guest.as_str(), p.read_only))
-            .collect();
-        assert_eq!(granted, [("/a", false), ("/b", true)]);
-        assert!(config.user.is_some());
-    }
-
-    #[test]
-    fn what_cannot_be_had_is_refused() {
-        assert!(configured(&["--memory", "1", "a.wasm"]).is_err());
+        let (_, config) = configured(&["--argv0", "me", "a.wasm"]).unwrap();
+        assert_eq!(config.args, ["me"]);
     }
 }

@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context, bail};
 use mote_abi::code::Kind;
 use mote_config::{
-    Network, Preopen, Reason, VmmConfig,
+    Network, Reason, VmmConfig,
     front::{FrontConfig, Outgoing},
 };
 use mote_launch::{
@@ -20,18 +20,15 @@ use mote_launch::{
 };
 
 use crate::{
-    args, compile, folders, network,
-    options::{self, Wasm},
+    args, compile,
+    given::{Given, open_folders},
     signals::Held,
 };
 
 /// Serves until it is told to end.
 pub(crate) fn serve(args: &args::Serve) -> anyhow::Result<ExitCode> {
     let (vm, front) = configure(args)?;
-    let folders = args.dirs.iter().chain(&args.dirs_ro).map(folders::open);
-    let preopens = folders
-        .map(|folder| Ok(folder?.into()))
-        .collect::<anyhow::Result<Vec<_>>>()?;
+    let preopens = open_folders(&args.given)?.into_iter().map(Into::into).collect();
     let node = Node::discover()?;
     let program = compile::program(&node, &args.file)?;
     let kind = Kind::from_raw(program.header.kind);
@@ -90,36 +87,16 @@ fn tell(event: &Event<'_>, address: SocketAddr) {
 
 /// All that the VMs and the front need to know.
 fn configure(args: &args::Serve) -> anyhow::Result<(VmmConfig, FrontConfig)> {
-    let mut memory = args.memory;
-    let mut timeout = args.timeout;
-    for option in &args.wasm {
-        match *option {
-            Wasm::Timeout(t) => timeout = Some(t),
-            Wasm::MaxMemorySize(m) => memory = Some(m),
-        }
-    }
     let name = args.file.file_name().unwrap_or(Path::new("wasm").as_os_str());
     let Some(name) = name.to_str() else {
         bail!("the name {name:?} is not UTF-8, and WASI's strings are")
     };
-    let variable = |text: &String| options::variable(text, |name| std::env::var(name).ok());
-    let env = args.env.iter().map(variable).collect::<Result<_, _>>();
-    let preopens: Vec<Preopen> = args
-        .dirs
-        .iter()
-        .chain(&args.dirs_ro)
-        .map(|dir| Preopen {
-            guest: dir.guest.clone(),
-            read_only: dir.read_only,
-            fd: 0,
-        })
-        .collect();
-    let network = network::configure(&args.network)?;
+    let given = Given::new(&args.given, args.memory, args.timeout)?;
     let front = FrontConfig {
-        request_ms: timeout.map_or(0, milliseconds),
+        request_ms: given.timeout.map_or(0, milliseconds),
         drain_ms: milliseconds(args.drain),
-        outgoing: if network.http {
-            Some(outgoing(&network)?)
+        outgoing: if given.network.http {
+            Some(outgoing(&given.network)?)
         } else {
             None
         },
@@ -128,12 +105,11 @@ fn configure(args: &args::Serve) -> anyhow::Result<(VmmConfig, FrontConfig)> {
     let vm = VmmConfig {
         version: mote_config::VERSION,
         args: vec![name.into()],
-        env: env.map_err(anyhow::Error::msg)?,
-        memory_limit: options::memory_limit(memory.unwrap_or(options::DEFAULT_MEMORY))
-            .map_err(anyhow::Error::msg)?,
-        user: (!preopens.is_empty()).then(folders::caller).transpose()?,
-        preopens,
-        network,
+        env: given.env,
+        memory_limit: given.memory,
+        user: given.user,
+        preopens: given.preopens,
+        network: given.network,
         front_fd: None,
         serve: true,
         log_prefix: !args.no_logging_prefix,
