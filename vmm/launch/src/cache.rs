@@ -21,7 +21,7 @@ use sha2::{Digest, Sha256};
 use crate::{
     Node,
     child::Command,
-    dirs::{TempFile, failed, lock, open_ours},
+    dirs::{failed, finish, lock, open_ours, unfinished},
     error::{CacheError, CompileError, Error},
     facts::Facts,
     key::{Key, Sha},
@@ -272,7 +272,7 @@ fn sha256(file: &mut File) -> io::Result<Sha> {
 fn compile(node: &Node, facts: &Facts, source: &mut Source<'_>, path: &Path) -> Result<(), Error> {
     let compiler = node.compiler()?;
     let limits = node.limits();
-    let temp = TempFile::new(&node.code_dir())?;
+    let code = unfinished(&node.code_dir())?;
     let error = source.error();
     source.file.rewind().map_err(error)?;
     let ended = {
@@ -295,7 +295,7 @@ fn compile(node: &Node, facts: &Facts, source: &mut Source<'_>, path: &Path) -> 
         for argument in &arguments {
             command.arg(argument).map_err(start)?;
         }
-        command.fd(source.file.as_fd(), 0).fd(temp.file.as_fd(), 1);
+        command.fd(source.file.as_fd(), 0).fd(code.as_file().as_fd(), 1);
         run(command, 2, limits.compile_time).map_err(|e| {
             let cause = io::Error::new(e.cause.kind(), format!("{}: {}", e.what, e.cause));
             CompileError::Start {
@@ -317,7 +317,7 @@ fn compile(node: &Node, facts: &Facts, source: &mut Source<'_>, path: &Path) -> 
             limit: limits.compile_time,
         }
         .into()),
-        Status::Exited(0) | Status::Unknown => Ok(temp.keep(path)?),
+        Status::Exited(0) | Status::Unknown => Ok(finish(code, path)?),
         Status::Exited(2) => Err(CompileError::Refused { message }.into()),
         Status::Exited(_) => Err(CompileError::Failed { name, message }.into()),
         Status::Killed(signal) => Err(CompileError::Killed { name, signal }.into()),

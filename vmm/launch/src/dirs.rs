@@ -4,8 +4,10 @@ use std::{
     fs::{DirBuilder, File, OpenOptions},
     io::{self, Write},
     os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
-    path::{Path, PathBuf},
+    path::Path,
 };
+
+use tempfile::NamedTempFile;
 
 use crate::error::CacheError;
 
@@ -82,66 +84,28 @@ pub(crate) fn open_ours(path: &Path) -> io::Result<Option<Result<File, String>>>
     }))
 }
 
-/// A file under a name of its own that either gets its final name or is removed.
-pub(crate) struct TempFile {
-    pub(crate) file: File,
-    path: PathBuf,
-    kept: bool,
-}
-
 /// Start of the names of files that are not finished.
 pub(crate) const TEMP_PREFIX: &str = ".tmp-";
 
-impl TempFile {
-    /// Makes a file for its owner alone in `dir`.
-    pub(crate) fn new(dir: &Path) -> Result<TempFile, CacheError> {
-        use std::sync::atomic::{AtomicU64, Ordering};
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        loop {
-            let n = NEXT.fetch_add(1, Ordering::Relaxed);
-            let path = dir.join(format!("{TEMP_PREFIX}{}-{n}", std::process::id()));
-            match OpenOptions::new()
-                .read(true)
-                .write(true)
-                .create_new(true)
-                .mode(0o600)
-                .open(&path)
-            {
-                Ok(file) => {
-                    return Ok(TempFile {
-                        file,
-                        path,
-                        kept: false,
-                    });
-                }
-                // Left by a process that had our number.
-                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(e) => return Err(failed("make", &path)(e)),
-            }
-        }
-    }
-
-    /// Gives the file its final name, in place of whatever has it.
-    pub(crate) fn keep(mut self, path: &Path) -> Result<(), CacheError> {
-        std::fs::rename(&self.path, path).map_err(failed("rename to", path))?;
-        self.kept = true;
-        Ok(())
-    }
+/// Makes a file in `dir` for its owner alone, that either gets its final name or goes away.
+pub(crate) fn unfinished(dir: &Path) -> Result<NamedTempFile, CacheError> {
+    tempfile::Builder::new()
+        .prefix(TEMP_PREFIX)
+        .tempfile_in(dir)
+        .map_err(failed("make a file in", dir))
 }
 
-impl Drop for TempFile {
-    fn drop(&mut self) {
-        if !self.kept {
-            let _ = std::fs::remove_file(&self.path);
-        }
-    }
+/// Gives the file its final name, in place of whatever has it.
+pub(crate) fn finish(file: NamedTempFile, path: &Path) -> Result<(), CacheError> {
+    let failed = failed("rename to", path);
+    file.persist(path).map(drop).map_err(|e| failed(e.error))
 }
 
 /// Writes a whole file at once, for its owner alone.
 pub(crate) fn write_atomically(dir: &Path, path: &Path, bytes: &[u8]) -> Result<(), CacheError> {
-    let mut temp = TempFile::new(dir)?;
-    temp.file.write_all(bytes).map_err(failed("write", path))?;
-    temp.keep(path)
+    let mut file = unfinished(dir)?;
+    file.write_all(bytes).map_err(failed("write", path))?;
+    finish(file, path)
 }
 
 /// Takes the lock that `path` stands for, and waits for it; it is given back when the file is dropped.
@@ -195,7 +159,7 @@ mod tests {
     #[test]
     fn unfinished_files_go_away() {
         let temp = tempfile::tempdir().unwrap();
-        drop(TempFile::new(temp.path()).unwrap());
+        drop(unfinished(temp.path()).unwrap());
         assert_eq!(std::fs::read_dir(temp.path()).unwrap().count(), 0);
     }
 }
