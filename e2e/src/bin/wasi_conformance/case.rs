@@ -21,6 +21,8 @@ pub(crate) struct Case {
     pub(crate) options: Vec<String>,
     pub(crate) args: Vec<String>,
     pub(crate) env: BTreeMap<String, String>,
+    /// The runtime's own environment, beside what it has anyway.
+    pub(crate) inherited: BTreeMap<String, String>,
     pub(crate) stdin: String,
     pub(crate) folders: Vec<Folder>,
     pub(crate) expected: Expected,
@@ -60,6 +62,7 @@ impl Case {
         let scratch = tempdir("run")?;
         let mut command = Command::new(runtime);
         command.arg("run").env("MOTE_CACHE_DIR", paths::cache());
+        command.envs(&self.inherited);
         command.args(&self.options);
         for (name, value) in &self.env {
             command.arg("--env").arg(format!("{name}={value}"));

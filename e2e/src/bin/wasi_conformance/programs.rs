@@ -18,6 +18,8 @@ enum Needs {
     Server(Speaks),
     Args(&'static [&'static str]),
     Stdin(&'static str),
+    /// So many variables of the environment that it is started from, each of so many bytes.
+    Inherits(usize, usize),
     /// Files in a folder that the program knows as `/`.
     Root(&'static [(&'static str, &'static str)]),
     /// Empty folders that the program knows by these names.
@@ -62,7 +64,7 @@ const NEEDS: &[(&str, Needs)] = &[
     ("p2_cli_http_headers", LIMITS),
     ("p2_cli_initial_cwd", Needs::Nothing("needs an initial folder; `mote run` has none to set")),
     ("p2_cli_invoke_async", SERVES),
-    ("p2_cli_large_env", Needs::Nothing("inherits all of an environment; `mote run` names each variable")),
+    ("p2_cli_large_env", Needs::Inherits(512, 1024)),
     ("p2_cli_many_resources", LIMITS),
     ("p2_cli_max_resources", LIMITS),
     ("p2_cli_much_stdout", MUCH),
@@ -190,6 +192,7 @@ fn case(name: String, wasm: PathBuf, needs: Option<&Needs>, servers: &[String; 2
         // As Wasmtime's tests start them: the scratch folder's name, and what to expect of this host.
         args: vec![".".into()],
         env: BTreeMap::from([("ERRNO_MODE_UNIX".into(), "1".into())]),
+        inherited: BTreeMap::new(),
         options: Vec::new(),
         stdin: String::new(),
         folders: vec![Folder {
@@ -239,6 +242,12 @@ fn case(name: String, wasm: PathBuf, needs: Option<&Needs>, servers: &[String; 2
         Some(Needs::Stdin(text)) => {
             case.stdin = (*text).into();
             case.folders.clear();
+        }
+        Some(Needs::Inherits(count, len)) => {
+            case.options = owned(&["-S", "inherit-env"]);
+            case.inherited = (0..*count)
+                .map(|number| (format!("KEY{number}"), "x".repeat(*len)))
+                .collect();
         }
         Some(Needs::Root(files)) => {
             case.args.clear();

@@ -1,5 +1,6 @@
 //! Programs of WebAssembly/wasi-testsuite, each beside a file that says what it should do.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -77,6 +78,7 @@ fn specified(name: String, wasm: PathBuf) -> Result<Case> {
             .flatten()
             .filter_map(|(key, value)| Some((key.clone(), string(value)?)))
             .collect(),
+        inherited: BTreeMap::new(),
         options: Vec::new(),
         stdin: String::new(),
         folders: root.into_iter().collect(),
