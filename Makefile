@@ -17,7 +17,7 @@ CONFORMANCE := .work/conformance
 # The guest is for another target; mote-vmm's build script builds it.
 HOST := --workspace --exclude mote-guest
 
-.PHONY: build test unit e2e cluster cluster-down cluster-deps samples conformance conformance-core conformance-wasi conformance-programs conformance-cri conformance-build lint fmt deny demo overhead bench install-deps programs peer clean
+.PHONY: build test unit e2e cluster cluster-down cluster-deps samples conformance conformance-core conformance-components conformance-wasi conformance-programs conformance-cri conformance-build conformance-native lint fmt deny demo overhead bench install-deps programs peer clean
 
 ## build: the node's executables, static and stripped, in bin/
 build:
@@ -89,16 +89,25 @@ conformance-build:
 		mv "$(CONFORMANCE)/bin/.$$name.new" "$(CONFORMANCE)/bin/$$name"; \
 	done
 
-## conformance: suites of others; rewrites docs/CONFORMANCE.md. WASI_TESTSUITE is a checkout of WebAssembly/wasi-testsuite,
-## prod/testsuite-base; WASMTIME_PROGRAMS a folder with programs of Wasmtime's own tests, and WASMTIME its command; CRITEST
-## the executable of kubernetes-sigs/cri-tools
-conformance: conformance-core conformance-wasi conformance-programs conformance-cri
+## conformance: suites of others; rewrites docs/CONFORMANCE.md. WASMTIME_WAST is the source of Wasmtime, or its Cargo.toml and
+## tests/misc_testsuite alone; WASI_TESTSUITE a checkout of WebAssembly/wasi-testsuite, prod/testsuite-base;
+## WASMTIME_PROGRAMS a folder with programs of Wasmtime's own tests, and WASMTIME its command; CRITEST the executable of
+## kubernetes-sigs/cri-tools
+conformance: conformance-core conformance-components conformance-wasi conformance-programs conformance-cri
+
+# The same with Wasmtime's runtime, to run natively what runs in the VM.
+conformance-native: conformance-build
+	$(CARGO) build $(FLAGS) $(addprefix -p ,$(BINS) mote-conformance) --features mote-vmm/conformance,mote-conformance/native
 
 ## conformance-core: WebAssembly's own suite in the VM and natively; rewrites what is known to fail natively, too
-conformance-core: conformance-build
-	$(CARGO) build $(FLAGS) $(addprefix -p ,$(BINS) mote-conformance) --features mote-vmm/conformance,mote-conformance/native
+conformance-core: conformance-native
 	@$(OUT)/mote-conformance core --bin $(CONFORMANCE)/bin --work $(CONFORMANCE)/core --verbose \
 		--native-failures e2e/conformance/native-failures.txt --document docs/CONFORMANCE.md
+
+## conformance-components: Wasmtime's tests of the component model in the VM and natively
+conformance-components: conformance-native
+	@$(OUT)/mote-conformance components --bin $(CONFORMANCE)/bin --work $(CONFORMANCE)/components --verbose \
+		--tree "$(WASMTIME_WAST)" --document docs/CONFORMANCE.md
 
 conformance-wasi:
 	$(CARGO) build $(FLAGS) -p mote-e2e --bin wasi_conformance

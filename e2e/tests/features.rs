@@ -1,4 +1,4 @@
-//! Wasm features of programs, and the core suite inside the VM.
+//! Wasm features of programs, and suites for modules and components inside the VM.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::fs;
@@ -59,25 +59,43 @@ fn the_core_suite_passes_in_the_vm() {
     if !kvm::ready() {
         return;
     }
-    let conformance = paths::work().join("conformance");
-    let program = conformance.join("bin/mote-conformance");
+    conformance("core", |command| {
+        command
+            .arg("--native-failures")
+            .arg(paths::root().join("e2e/conformance/native-failures.txt"))
+            .arg("--check")
+            .arg(paths::root().join("docs/CONFORMANCE.md"))
+    });
+}
+
+#[test]
+fn components_pass_in_the_vm() {
+    if !kvm::ready() {
+        return;
+    }
+    let folder = fs::read_dir(paths::root().join("e2e/conformance/components")).unwrap();
+    let files: Vec<_> = folder.map(|entry| entry.unwrap().path()).collect();
+    assert!(!files.is_empty());
+    conformance("components", |command| command.args(files));
+}
+
+/// Runs `mote-conformance`, which has to succeed.
+fn conformance(suite: &str, arguments: impl FnOnce(&mut Command) -> &mut Command) {
+    let folder = paths::work().join("conformance");
+    let program = folder.join("bin/mote-conformance");
     assert!(
         program.exists(),
         "{} is missing; `make conformance-build` builds it",
         program.display()
     );
-    let output = Command::new(program)
-        .arg("core")
+    let mut command = Command::new(program);
+    command
+        .arg(suite)
         .arg("--bin")
-        .arg(conformance.join("bin"))
+        .arg(folder.join("bin"))
         .arg("--work")
-        .arg(conformance.join("core"))
-        .arg("--native-failures")
-        .arg(paths::root().join("e2e/conformance/native-failures.txt"))
-        .arg("--check")
-        .arg(paths::root().join("docs/CONFORMANCE.md"))
-        .output()
-        .unwrap();
+        .arg(folder.join(suite));
+    let output = arguments(&mut command).output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
     print!("{said}");
     assert!(

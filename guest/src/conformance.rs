@@ -10,6 +10,7 @@ use core::ptr::NonNull;
 use mote_abi::boot::BootPage;
 use mote_abi::ring::end;
 use mote_script::{Compiled, Interpreter, LENGTH_BYTES, Modules, Script};
+use wasmtime::component::Component;
 use wasmtime::{Engine, Module};
 
 use crate::entry::fail;
@@ -37,9 +38,9 @@ pub(crate) fn run(engine: &Engine, boot: &'static BootPage) -> ! {
             fail(format_args!("standard output: error {errno:?}"));
         }
     };
-    let mut interpreter = match Interpreter::new(engine, loader) {
+    let mut interpreter = match Interpreter::new(engine, loader, script.host) {
         Ok(interpreter) => interpreter,
-        Err(error) => fail(format_args!("cannot define spectest: {error:?}")),
+        Err(error) => fail(format_args!("cannot define what scripts import: {error:?}")),
     };
     for (number, directive) in script.directives.iter().enumerate() {
         let outcome = interpreter.run(&directive.command);
@@ -66,8 +67,9 @@ struct Loader<'a> {
     modules: &'a [Compiled],
 }
 
-impl Modules for Loader<'_> {
-    fn load(&mut self, number: u32) -> wasmtime::Result<Module> {
+impl Loader<'_> {
+    /// The code with this number. It is immutable and outlives what is made of it.
+    fn code(&self, number: u32) -> wasmtime::Result<NonNull<[u8]>> {
         let (offset, len) = match self.modules.get(size(u64::from(number))) {
             Some(Compiled::Code { offset, len }) => (size(*offset), size(*len)),
             Some(Compiled::Refused(text)) => wasmtime::bail!("{text}"),
@@ -76,11 +78,24 @@ impl Modules for Loader<'_> {
         let code = offset
             .checked_add(len)
             .and_then(|end| self.payload.get(offset..end));
-        let Some(code) = code else {
-            wasmtime::bail!("module {number} is not inside the payload");
-        };
+        match code {
+            Some(code) => Ok(NonNull::from(code)),
+            None => wasmtime::bail!("module {number} is not inside the payload"),
+        }
+    }
+}
+
+impl Modules for Loader<'_> {
+    fn load(&mut self, number: u32) -> wasmtime::Result<Module> {
+        let code = self.code(number)?;
         // SAFETY: the host program wrote there what its compiler made, with this project's settings. It is immutable
         // and outlives the module.
-        unsafe { Module::deserialize_raw(self.engine, NonNull::from(code)) }
+        unsafe { Module::deserialize_raw(self.engine, code) }
+    }
+
+    fn load_component(&mut self, number: u32) -> wasmtime::Result<Component> {
+        let code = self.code(number)?;
+        // SAFETY: as for a module.
+        unsafe { Component::deserialize_raw(self.engine, code) }
     }
 }

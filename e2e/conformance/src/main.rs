@@ -4,14 +4,18 @@
 //! What passes natively must pass in the VM: anything else is a failure of this program. What fails in both is listed
 //! with its reason in `docs/CONFORMANCE.md`.
 
+mod components;
 mod core;
 mod document;
+mod wast;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
+
+use wast::report;
 
 /// Runs conformance suites inside the micro-VM.
 #[derive(Debug, Parser)]
@@ -24,6 +28,8 @@ struct Args {
 enum Suite {
     /// The WebAssembly core suite, natively and in the VM.
     Core(CoreArgs),
+    /// Test files of the component model, natively and in the VM.
+    Components(ComponentsArgs),
 }
 
 #[derive(Debug, clap::Args)]
@@ -51,10 +57,33 @@ struct CoreArgs {
     verbose: bool,
 }
 
+#[derive(Debug, clap::Args)]
+struct ComponentsArgs {
+    /// Folder with a `mote-vmm` that carries the conformance image.
+    #[arg(long)]
+    bin: PathBuf,
+    /// Folder for code files and output.
+    #[arg(long)]
+    work: PathBuf,
+    /// Wasmtime's source: all of its files for the component model.
+    #[arg(long, required_unless_present = "files")]
+    tree: Option<PathBuf>,
+    /// Document whose section on components is rewritten.
+    #[arg(long, requires = "tree")]
+    document: Option<PathBuf>,
+    /// Prints every directive that failed, in both places too.
+    #[arg(long)]
+    verbose: bool,
+    /// Test files, in which nothing may fail.
+    #[arg(conflicts_with = "tree")]
+    files: Vec<PathBuf>,
+}
+
 fn main() -> ExitCode {
     let args = Args::parse();
     let result = match &args.suite {
         Suite::Core(args) => run_core(args),
+        Suite::Components(args) => run_components(args),
     };
     match result {
         Ok(true) => ExitCode::SUCCESS,
@@ -67,12 +96,13 @@ fn main() -> ExitCode {
 }
 
 fn run_core(args: &CoreArgs) -> Result<bool> {
-    let results = core::run(&args.bin, &args.work, &args.only, &args.native_failures)?;
+    let files = core::files(&args.only);
+    let results = wast::run(&args.bin, &args.work, &files, Some(&args.native_failures))?;
     if cfg!(feature = "native") && args.only.is_empty() {
-        core::record(&args.native_failures, &results)?;
+        wast::record(&args.native_failures, &results)?;
     }
     let section = core::table::section(&results);
-    let mut good = core::table::print(&results, args.verbose);
+    let mut good = report::print("core suite", &results, args.verbose).worse == 0;
     if let Some(path) = &args.document {
         document::rewrite(path, "core", &section)?;
     }
@@ -86,4 +116,20 @@ fn run_core(args: &CoreArgs) -> Result<bool> {
         good = false;
     }
     Ok(good)
+}
+
+fn run_components(args: &ComponentsArgs) -> Result<bool> {
+    let Some(root) = &args.tree else {
+        let files = args.files.iter().map(|path| components::named(path));
+        let results = wast::run(&args.bin, &args.work, &files.collect::<Result<Vec<_>>>()?, None)?;
+        let counts = report::print("components", &results, true);
+        return Ok(counts.worse == 0 && counts.failed == 0 && counts.skipped == 0);
+    };
+    let tree = components::Tree::read(root)?;
+    let results = wast::run(&args.bin, &args.work, &tree.files, None)?;
+    let counts = report::print("components", &results, args.verbose);
+    if let Some(path) = &args.document {
+        document::rewrite(path, "components", &components::table::section(&tree, &results))?;
+    }
+    Ok(counts.worse == 0)
 }

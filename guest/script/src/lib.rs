@@ -2,7 +2,8 @@
 //!
 //! The same interpreter runs in the micro-VM and in a plain process on the host, so that a difference in the outcome
 //! is a difference of what is below it. Parsing text and compiling modules is the host's work; a script refers to
-//! modules by number. (The language: WebAssembly/spec, interpreter/README.md, "Scripts")
+//! modules and components by number. (The language: WebAssembly/spec, interpreter/README.md, "Scripts"; for components
+//! that of the crate `wast`)
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -10,6 +11,7 @@ extern crate alloc;
 
 #[cfg(feature = "interpreter")]
 mod check;
+pub mod component;
 #[cfg(any(feature = "interpreter", test))]
 mod float;
 #[cfg(feature = "interpreter")]
@@ -26,18 +28,25 @@ use serde::{Deserialize, Serialize};
 pub use run::{Interpreter, Modules};
 
 /// A payload of kind `Script` starts with the length of the encoded script, a little-endian u64; the script follows,
-/// and behind it, each on a page boundary, the modules.
+/// and behind it, each on a page boundary, the modules and components.
 pub const LENGTH_BYTES: usize = 8;
+
+/// The module that components import from their host as `simple-module`, as text: the number of its binary is
+/// [`Script::host`].
+pub const HOST_MODULE: &str =
+    r#"(module (global (export "g") i32 i32.const 100) (func (export "f") (result i32) i32.const 101))"#;
 
 /// A test file.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Script {
-    /// Compiled modules, by the number that directives have for them.
+    /// Compiled modules and components, by the number that directives have for them.
     pub modules: Vec<Compiled>,
+    /// The module that components import from their host. Without it there can be no components.
+    pub host: Option<u32>,
     pub directives: Vec<Directive>,
 }
 
-/// A module as the compiler left it.
+/// A module or component as the compiler left it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Compiled {
     /// Where its code is: bytes from the start of the payload, and how many.
@@ -83,6 +92,7 @@ pub enum Command {
     /// The module's start function or initialisation traps.
     AssertUninstantiable(u32, String),
     AssertUnlinkable(u32, String),
+    Component(component::Command),
 }
 
 /// What an assertion is about. Without an instance's name, the current one is meant.
@@ -169,5 +179,55 @@ impl Script {
     /// The decoder's, for bytes that are no script.
     pub fn decode(bytes: &[u8]) -> postcard::Result<Script> {
         postcard::from_bytes(bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::boxed::Box;
+    use alloc::string::ToString as _;
+    use alloc::vec;
+
+    use super::component::{Call, Value};
+    use super::*;
+
+    #[test]
+    fn a_script_of_components_is_read_as_it_was_written() {
+        let call = Call {
+            instance: Some("a".to_string()),
+            field: "f".to_string(),
+            args: vec![
+                Value::Char('\u{10ffff}'),
+                Value::Record(vec![("x".to_string(), Value::F32(0xffc0_0001))]),
+                Value::Result(Err(Some(Box::new(Value::Flags(vec!["y".to_string()]))))),
+            ],
+        };
+        let expected = vec![Value::Variant("v".to_string(), None), Value::S64(i64::MIN)];
+        let commands = [
+            component::Command::Instantiate {
+                name: None,
+                component: 1,
+            },
+            component::Command::AssertReturn(call.clone(), expected),
+            component::Command::AssertTrap(call, "unreachable".to_string()),
+        ];
+        let script = Script {
+            modules: vec![
+                Compiled::Code {
+                    offset: 4096,
+                    len: 12,
+                },
+                Compiled::Refused("no".to_string()),
+            ],
+            host: Some(0),
+            directives: (1..)
+                .zip(commands)
+                .map(|(line, command)| Directive {
+                    line,
+                    command: Command::Component(command),
+                })
+                .collect(),
+        };
+        assert_eq!(Script::decode(&script.encode().unwrap()).unwrap(), script);
     }
 }

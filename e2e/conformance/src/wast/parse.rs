@@ -7,14 +7,18 @@ use wast::parser::{self, ParseBuffer};
 use wast::token::Id;
 use wast::{QuoteWat, Wast, WastDirective, WastExecute, WastInvoke};
 
-use super::engines::accepts;
-use super::suites::File;
+use super::File;
+use super::component::{self, Known, Read};
+use super::engines::{compile, is_component};
 
 /// What a file asks for.
+#[derive(Default)]
 pub(super) struct Steps {
     pub(super) steps: Vec<Step>,
-    /// Modules as binaries, by the number that directives have for them, or why there is no binary.
+    /// Modules and components as binaries, by the number that directives have for them, or why there is no binary.
     pub(super) modules: Vec<Result<Vec<u8>, String>>,
+    /// The module that components import from their host, if the file has any.
+    pub(super) host: Option<u32>,
 }
 
 pub(super) enum Step {
@@ -40,7 +44,7 @@ impl Steps {
         })
     }
 
-    fn add(&mut self, module: &mut QuoteWat<'_>) -> Result<u32, String> {
+    pub(super) fn add(&mut self, module: &mut QuoteWat<'_>) -> Result<u32, String> {
         let number = u32::try_from(self.modules.len()).map_err(|e| e.to_string())?;
         self.modules.push(module.encode().map_err(|e| e.message()));
         Ok(number)
@@ -57,14 +61,12 @@ pub(super) fn parse(file: &File, engine: &Engine) -> Result<Steps, String> {
     lexer.allow_confusing_unicode(true);
     let buffer = ParseBuffer::new_with_lexer(lexer).map_err(|e| e.to_string())?;
     let wast = parser::parse::<Wast<'_>>(&buffer).map_err(|e| e.to_string())?;
-    let mut steps = Steps {
-        steps: Vec::new(),
-        modules: Vec::new(),
-    };
+    let mut steps = Steps::default();
+    let mut known = Known::default();
     for directive in wast.directives {
         let (line, _) = directive.span().linecol_in(&file.text);
         let line = u32::try_from(line + 1).unwrap_or(u32::MAX);
-        let step = match step(directive, &mut steps, engine) {
+        let step = match step(directive, &mut steps, &mut known, engine) {
             Ok(Made::Command(command)) => Step::Run(Directive { line, command }),
             Ok(Made::Verdict(verdict)) => Step::Host { line, verdict },
             Ok(Made::Skipped(reason)) => Step::Skipped { line, reason },
@@ -84,7 +86,16 @@ enum Made {
     Skipped(&'static str),
 }
 
-fn step(directive: WastDirective<'_>, steps: &mut Steps, engine: &Engine) -> Result<Made, String> {
+fn step(
+    directive: WastDirective<'_>,
+    steps: &mut Steps,
+    known: &mut Known,
+    engine: &Engine,
+) -> Result<Made, String> {
+    let directive = match component::read(directive, steps, known) {
+        Read::Component(command) => return Ok(Made::Command(Command::Component(command?))),
+        Read::Core(directive) => directive,
+    };
     let owned = |id: Option<Id<'_>>| id.map(|id| id.name().to_string());
     Ok(Made::Command(match directive {
         WastDirective::Module(mut module) => Command::Module {
@@ -139,10 +150,14 @@ fn step(directive: WastDirective<'_>, steps: &mut Steps, engine: &Engine) -> Res
     }))
 }
 
-/// Whether text parser or compiler refuse the module. The words of the refusal are theirs.
+/// Whether text parser or compiler refuse the module or component. The words of the refusal are theirs.
 fn refused(mut module: QuoteWat<'_>, message: &str, engine: &Engine) -> Result<(), String> {
+    let component = component::quoted(&module);
     match module.encode() {
-        Ok(wasm) if accepts(engine, &wasm).is_ok() => Err(format!("accepted, expected {message:?}")),
+        // A module whose bytes say that it is a component is malformed, and the other way round.
+        Ok(wasm) if is_component(&wasm) == component && compile(engine, &wasm).is_ok() => {
+            Err(format!("accepted, expected {message:?}"))
+        }
         _ => Ok(()),
     }
 }

@@ -16,8 +16,9 @@ use mote_script::{Compiled, LENGTH_BYTES, Script};
 use sha2::{Digest, Sha256};
 use wasmtime::Engine;
 
+use super::File;
+use super::engines::compile;
 use super::parse::Steps;
-use super::suites::File;
 
 /// Guest memory that a file may map: address space, of which little is touched.
 const MEMORY: u64 = 32 << 30;
@@ -129,7 +130,7 @@ fn payload(engine: &Engine, steps: &Steps) -> Result<(Vec<u8>, u64)> {
     let mut code = Vec::new();
     for module in &steps.modules {
         let compiled = match module {
-            Ok(wasm) => engine.precompile_module(wasm).map_err(|e| format!("{e:#}")),
+            Ok(wasm) => compile(engine, wasm),
             Err(text) => Err(text.clone()),
         };
         modules.push(match compiled {
@@ -147,6 +148,7 @@ fn payload(engine: &Engine, steps: &Steps) -> Result<(Vec<u8>, u64)> {
     }
     let mut script = Script {
         modules,
+        host: steps.host,
         directives: steps.directives().cloned().collect(),
     };
     // Offsets count from the start of the payload, and how long the script gets depends on them: room for it is what

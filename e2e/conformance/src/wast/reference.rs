@@ -8,8 +8,8 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 use mote_abi::cpu::Features;
 
+use super::File;
 use super::parse::Steps;
-use super::suites::File;
 
 /// The record: `suite/file:line`, a tab, and what failed; for each directive that fails natively.
 type Record = BTreeMap<String, String>;
@@ -17,15 +17,19 @@ type Record = BTreeMap<String, String>;
 pub(super) enum Reference {
     #[cfg(feature = "native")]
     Native(wasmtime::Engine),
+    #[cfg_attr(
+        feature = "native",
+        allow(dead_code, reason = "nothing is read that is found out")
+    )]
     Recorded(Record),
 }
 
 impl Reference {
-    /// The reference for code that may use `features`.
+    /// The reference for code that may use `features`. Without a record, nothing fails natively.
     ///
     /// # Errors
     /// If Wasmtime refuses the settings, or the record cannot be read.
-    pub(super) fn new(features: Features, record: &Path) -> Result<Reference> {
+    pub(super) fn new(features: Features, record: Option<&Path>) -> Result<Reference> {
         #[cfg(feature = "native")]
         {
             let _ = record;
@@ -37,7 +41,8 @@ impl Reference {
         #[cfg(not(feature = "native"))]
         {
             let _ = features;
-            read(record).map(Reference::Recorded)
+            let record = record.map(read).transpose()?;
+            Ok(Reference::Recorded(record.unwrap_or_default()))
         }
     }
 
@@ -85,21 +90,33 @@ pub(super) fn write(path: &Path, failures: impl Iterator<Item = (String, String)
 #[cfg(feature = "native")]
 fn native(engine: &wasmtime::Engine, steps: &Steps) -> Result<Vec<Result<(), String>>> {
     use mote_script::{Interpreter, Modules};
+    use wasmtime::component::Component;
     use wasmtime::{Engine, Error, Module};
 
     struct Compile<'a>(&'a Engine, &'a [Result<Vec<u8>, String>]);
 
-    impl Modules for Compile<'_> {
-        fn load(&mut self, number: u32) -> wasmtime::Result<Module> {
+    impl Compile<'_> {
+        fn binary(&self, number: u32) -> wasmtime::Result<&[u8]> {
             match usize::try_from(number).ok().and_then(|n| self.1.get(n)) {
-                Some(Ok(wasm)) => Module::from_binary(self.0, wasm),
+                Some(Ok(wasm)) => Ok(wasm),
                 Some(Err(text)) => Err(Error::msg(text.clone())),
                 None => Err(Error::msg("no such module")),
             }
         }
     }
 
+    impl Modules for Compile<'_> {
+        fn load(&mut self, number: u32) -> wasmtime::Result<Module> {
+            Module::from_binary(self.0, self.binary(number)?)
+        }
+
+        fn load_component(&mut self, number: u32) -> wasmtime::Result<Component> {
+            Component::from_binary(self.0, self.binary(number)?)
+        }
+    }
+
     let modules = Compile(engine, &steps.modules);
-    let mut interpreter = Interpreter::new(engine, modules).map_err(|e| anyhow::anyhow!("{e:#}"))?;
+    let mut interpreter =
+        Interpreter::new(engine, modules, steps.host).map_err(|e| anyhow::anyhow!("{e:#}"))?;
     Ok(steps.directives().map(|d| interpreter.run(&d.command)).collect())
 }
