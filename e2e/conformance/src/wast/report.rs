@@ -7,9 +7,9 @@ use super::{FileResult, Outcome};
 /// Counts of one suite.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Counts {
-    pub(crate) files: usize,
-    pub(crate) host: usize,
-    pub(crate) vm: usize,
+    files: usize,
+    host: usize,
+    vm: usize,
     /// Failed on the host, or in both places.
     pub(crate) failed: usize,
     /// Passed natively and failed in the VM.
@@ -36,7 +36,7 @@ impl Counts {
 }
 
 /// Counts by suite, in the order of the suites.
-pub(crate) fn counts(results: &[FileResult]) -> Vec<(&'static str, Counts)> {
+fn counts(results: &[FileResult]) -> Vec<(&'static str, Counts)> {
     let mut rows: Vec<(&'static str, Counts)> = Vec::new();
     for file in results {
         match rows.iter_mut().find(|(suite, _)| *suite == file.suite) {
