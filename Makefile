@@ -89,8 +89,8 @@ conformance-build:
 		mv "$(CONFORMANCE)/bin/.$$name.new" "$(CONFORMANCE)/bin/$$name"; \
 	done
 
-## conformance: suites of others; rewrites docs/CONFORMANCE.md. WASMTIME_WAST is the source of Wasmtime, or its Cargo.toml and
-## tests/misc_testsuite alone; WASI_TESTSUITE a checkout of WebAssembly/wasi-testsuite, prod/testsuite-base;
+## conformance: suites of others; rewrites docs/CONFORMANCE.md. WASMTIME_WAST is the source of Wasmtime with its submodules, of
+## which Cargo.toml and tests/ are enough; WASI_TESTSUITE a checkout of WebAssembly/wasi-testsuite, prod/testsuite-base;
 ## WASMTIME_PROGRAMS a folder with programs of Wasmtime's own tests, and WASMTIME its command; CRITEST the executable of
 ## kubernetes-sigs/cri-tools
 conformance: conformance-core conformance-components conformance-wasi conformance-programs conformance-cri
@@ -104,7 +104,7 @@ conformance-core: conformance-native
 	@$(OUT)/mote-conformance core --bin $(CONFORMANCE)/bin --work $(CONFORMANCE)/core --verbose \
 		--native-failures e2e/conformance/native-failures.txt --document docs/CONFORMANCE.md
 
-## conformance-components: Wasmtime's tests of the component model in the VM and natively
+## conformance-components: the component model's own suite, and Wasmtime's for it, in the VM and natively
 conformance-components: conformance-native
 	@$(OUT)/mote-conformance components --bin $(CONFORMANCE)/bin --work $(CONFORMANCE)/components --verbose \
 		--tree "$(WASMTIME_WAST)" --document docs/CONFORMANCE.md

@@ -65,7 +65,8 @@ struct ComponentsArgs {
     /// Folder for code files and output.
     #[arg(long)]
     work: PathBuf,
-    /// Wasmtime's source: all of its files for the component model, for a program that runs things natively too.
+    /// Wasmtime's source with its submodules: all files for the component model that it is tested with. For a program
+    /// that runs things natively too.
     #[arg(long, required_unless_present = "files")]
     tree: Option<PathBuf>,
     /// Document whose section on components is rewritten.

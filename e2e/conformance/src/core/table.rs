@@ -18,7 +18,7 @@ pub(crate) fn section(results: &[FileResult]) -> String {
     );
     text.push_str(&report::table(results));
     text.push_str("\nFailed:\n\n");
-    text.push_str(&report::failures(results, |file| {
+    text.push_str(&report::failures(results, |file, _| {
         let outdated = suites::OUTDATED.iter().find(|(suite, _)| *suite == file.suite);
         outdated.map(|(_, reason)| *reason)
     }));

@@ -101,10 +101,10 @@ pub(crate) fn table(results: &[FileResult]) -> String {
     text
 }
 
-/// Failures, those of one kind in one file together, each with what `reason` says of its file.
+/// Failures, those of one kind in one file together, each with what `reason` says of its file and text.
 pub(crate) fn failures(
     results: &[FileResult],
-    reason: impl Fn(&FileResult) -> Option<&'static str>,
+    reason: impl Fn(&FileResult, &str) -> Option<&'static str>,
 ) -> String {
     let mut text = String::new();
     for file in results {
@@ -121,7 +121,7 @@ pub(crate) fn failures(
             }
         }
         for (why, lines) in kinds {
-            let reason = reason(file).map_or(String::new(), |reason| format!(" ({reason})"));
+            let reason = reason(file, &why).map_or(String::new(), |reason| format!(" ({reason})"));
             // Writing to a string cannot fail.
             let _ = writeln!(
                 text,
