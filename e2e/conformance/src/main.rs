@@ -7,7 +7,7 @@
 mod components;
 mod core;
 mod document;
-mod wast;
+mod scripts;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -15,7 +15,7 @@ use std::process::ExitCode;
 use anyhow::{Result, ensure};
 use clap::{Parser, Subcommand};
 
-use wast::report;
+use scripts::report;
 
 /// Runs conformance suites inside the micro-VM.
 #[derive(Debug, Parser)]
@@ -98,9 +98,9 @@ fn main() -> ExitCode {
 
 fn run_core(args: &CoreArgs) -> Result<bool> {
     let files = core::files(&args.only);
-    let results = wast::run(&args.bin, &args.work, &files, Some(&args.native_failures))?;
+    let results = scripts::run(&args.bin, &args.work, &files, Some(&args.native_failures))?;
     if cfg!(feature = "native") && args.only.is_empty() {
-        wast::record(&args.native_failures, &results)?;
+        scripts::record(&args.native_failures, &results)?;
     }
     let section = core::table::section(&results);
     let mut good = report::print("core suite", &results, args.verbose).worse == 0;
@@ -122,7 +122,7 @@ fn run_core(args: &CoreArgs) -> Result<bool> {
 fn run_components(args: &ComponentsArgs) -> Result<bool> {
     let Some(root) = &args.tree else {
         let files = args.files.iter().map(|path| components::named(path));
-        let results = wast::run(&args.bin, &args.work, &files.collect::<Result<Vec<_>>>()?, None)?;
+        let results = scripts::run(&args.bin, &args.work, &files.collect::<Result<Vec<_>>>()?, None)?;
         let counts = report::print("components", &results, true);
         return Ok(counts.worse == 0 && counts.failed == 0 && counts.skipped == 0);
     };
@@ -131,7 +131,7 @@ fn run_components(args: &ComponentsArgs) -> Result<bool> {
         "what fails natively has to be found out; `make conformance-components` builds what does"
     );
     let tree = components::Tree::read(root)?;
-    let results = wast::run(&args.bin, &args.work, &tree.files, None)?;
+    let results = scripts::run(&args.bin, &args.work, &tree.files, None)?;
     let counts = report::print("components", &results, args.verbose);
     if let Some(path) = &args.document {
         document::rewrite(path, "components", &components::table::section(&tree, &results))?;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
 
-use crate::wast::File;
+use crate::scripts::File;
 
 /// Suites, and where Wasmtime's source has them. The first one is a submodule there.
 pub(super) const SUITES: &[(&str, &str)] = &[

@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 
 use super::Tree;
 use super::files::SUITES;
-use crate::wast::FileResult;
-use crate::wast::report;
+use crate::scripts::FileResult;
+use crate::scripts::report;
 
 /// Directives that fail because Mote does not have what they are about, by a part of the compiler's refusal.
 const MISSING: &[(&str, &str)] = &[

