@@ -10,7 +10,8 @@ use vm_memory::VolatileSlice;
 
 use super::MemoryError;
 
-/// Host address space that backs guest-physical memory from address 0 on. Pages exist once they are touched.
+/// Host address space that backs guest-physical memory from address 0 on. Pages exist once they are touched, and no others:
+/// huge pages are only where they are asked for.
 ///
 /// Guest memory is never seen as a Rust reference: the guest may change it at any time.
 #[derive(Debug)]
@@ -56,7 +57,12 @@ impl Reservation {
         // SAFETY: `head` is less than `large`, so the result is inside the mapping.
         let base = unsafe { raw.cast::<u8>().add(head) };
         let base = NonNull::new(base).ok_or_else(|| error(io::Error::from_raw_os_error(libc::ENOMEM)))?;
-        Ok(Reservation { base, len })
+        let memory = Reservation { base, len };
+        // A host that gives huge pages to everybody (transparent_hugepage/enabled: always) would spend 2 MiB on each frame
+        // that is touched. And shadow page tables that were made for a guest's large page take neighbours in as they are
+        // there on the host, without a look at the guest's tables, which may have taken them away since.
+        memory.advise(0, memory.len(), libc::MADV_NOHUGEPAGE);
+        Ok(memory)
     }
 
     /// Bytes reserved.
@@ -152,5 +158,42 @@ fn usize_of(value: u64) -> usize {
     )]
     {
         value as usize
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use super::*;
+
+    /// Flags of the mapping that an address lies in. (proc(5), `/proc/pid/smaps`, VmFlags)
+    fn flags(address: *const u8) -> Option<String> {
+        let smaps = fs::read_to_string("/proc/self/smaps").unwrap();
+        let mut inside = false;
+        for line in smaps.lines() {
+            let range = line.split(' ').next().and_then(|range| range.split_once('-'));
+            if let Some((start, end)) = range {
+                let address_of = |text| usize::from_str_radix(text, 16).unwrap();
+                inside = (address_of(start)..address_of(end)).contains(&address.addr());
+            } else if inside && let Some(flags) = line.strip_prefix("VmFlags:") {
+                return Some(flags.to_string());
+            }
+        }
+        None
+    }
+
+    #[test]
+    fn huge_pages_are_asked_for() {
+        if !Path::new("/sys/kernel/mm/transparent_hugepage").exists() {
+            return;
+        }
+        let memory = Reservation::new(3 * LARGE_PAGE_SIZE).unwrap();
+        memory.advise(LARGE_PAGE_SIZE, LARGE_PAGE_SIZE, libc::MADV_HUGEPAGE);
+        let flags = |gpa| flags(memory.host(gpa, 1).unwrap()).unwrap();
+        for (gpa, flag) in [(0, " nh"), (LARGE_PAGE_SIZE, " hg"), (2 * LARGE_PAGE_SIZE, " nh")] {
+            assert!(flags(gpa).contains(flag), "{gpa:#x}: {}", flags(gpa));
+        }
     }
 }
