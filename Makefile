@@ -52,11 +52,9 @@ test: install-deps
 	@$(MAKE) --no-print-directory unit
 	@$(MAKE) --no-print-directory e2e
 
-## unit: tests that need neither containerd nor other programs; those of mote-http apart, whose clock for tests would have
-## all that is built on tokio built once more
+## unit: tests that need neither containerd nor other programs
 unit:
-	$(CARGO) test $(FLAGS) $(HOST) --exclude mote-e2e --exclude mote-http --no-fail-fast
-	$(CARGO) test $(FLAGS) -p mote-http --no-fail-fast
+	$(CARGO) test $(FLAGS) $(HOST) --exclude mote-e2e --no-fail-fast
 
 ## e2e: tests against containerd, a cluster and KVM; uses bin/ as it is
 e2e: programs peer conformance-build cluster-deps
