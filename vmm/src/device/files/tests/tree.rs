@@ -124,22 +124,25 @@ fn mkfifo(path: &Path) {
     assert_eq!(unsafe { libc::mkfifo(name.as_ptr(), 0o600) }, 0);
 }
 
+fn read_of(handle: u64) -> Submission {
+    Submission {
+        op: op::READ_AT,
+        token: 1,
+        handle,
+        address: MMAP_START + DATA,
+        len: 10,
+        ..Submission::default()
+    }
+}
+
 #[test]
 fn a_fifo_ends_with_its_writer_and_not_before_it() {
     let (mut f, temp) = granted(false);
     let path = temp.path().join("fifo");
     mkfifo(&path);
     let fifo = f.opened("fifo", READ);
-    let read = Submission {
-        op: op::READ_AT,
-        token: 1,
-        handle: fifo,
-        address: MMAP_START + DATA,
-        len: 10,
-        ..Submission::default()
-    };
     assert_eq!(f.read_at(fifo, 0, 0), Ok(vec![]), "of no bytes there are enough");
-    f.submit(read);
+    f.submit(read_of(fifo));
     assert_eq!(f.completions(), [], "a writer may come");
     let mut writer = fs::OpenOptions::new().write(true).open(&path).unwrap();
     assert_eq!(f.completions(), [], "it may write");
@@ -159,14 +162,7 @@ fn a_fifo_reads_as_a_stream() {
     mkfifo(&path);
     // Nobody writes: opening waits for nobody.
     let fifo = f.opened("fifo", RW);
-    let read = Submission {
-        op: op::READ_AT,
-        token: 1,
-        handle: fifo,
-        address: MMAP_START + DATA,
-        len: 10,
-        ..Submission::default()
-    };
+    let read = read_of(fifo);
     f.submit(read);
     f.submit(Submission { token: 2, ..read });
     f.submit(Submission { token: 3, ..read });
