@@ -25,7 +25,7 @@ pub(super) fn serve(objects: &Objects, submission: &Submission) -> Attempt {
         events |= libc::POLLOUT;
     }
     let wait = Wait { fd, events };
-    let seen = look(&mut [entry(wait)]).first().copied().unwrap_or(0);
+    let seen = seen(wait);
     // An error or a hang-up is something that a read and a write would answer with.
     let ended = seen & (libc::POLLERR | libc::POLLHUP | libc::POLLNVAL) != 0;
     let mut result = 0;
@@ -40,6 +40,11 @@ pub(super) fn serve(objects: &Objects, submission: &Submission) -> Attempt {
     } else {
         Ok(result).into()
     }
+}
+
+/// What poll(2) says of one descriptor.
+pub(super) fn seen(wait: Wait) -> libc::c_short {
+    look(&mut [entry(wait)]).first().copied().unwrap_or(0)
 }
 
 /// Which of these have come about; false where there is nothing to wait for.

@@ -6,10 +6,11 @@ use mote_abi::fs::Type;
 use mote_abi::ring::op;
 
 use super::open::{status, type_of};
-use super::{Errno, may_change, offset};
+use super::{Errno, OpenFile, may_change, offset};
 use crate::device::answer::{Attempt, Request, Wait};
 use crate::device::guest_data::Pieces;
 use crate::device::objects::{Object, Objects};
+use crate::device::poll;
 use crate::memory::Space;
 
 /// `RWF_APPEND` of linux/fs.h, Linux 4.16.
@@ -32,55 +33,37 @@ pub(super) fn serve(objects: &Objects, space: &Space, request: &mut Request) -> 
         Ok(_) => return Errno(libc::ESPIPE).into(),
         Err(errno) => return errno.into(),
     };
-    match carry(file.fd(), file.read_only, space, request, writing) {
-        Err(Errno(libc::EAGAIN)) if !file.nonblocking => wait(file.fd(), writing),
-        Ok(0)
-            if !writing && request.submission.len > 0 && !file.nonblocking && awaits_a_writer(file.fd()) =>
-        {
-            wait(file.fd(), writing)
-        }
+    match carry(file, space, request, writing) {
+        Err(Errno(libc::EAGAIN)) if !file.nonblocking => Attempt::Wait(Wait {
+            fd: file.fd().as_raw_fd(),
+            events: if writing { libc::POLLOUT } else { libc::POLLIN },
+        }),
         // What has been carried before an error is carried; the error comes again if it lasts.
         Err(_) if request.done > 0 => Ok(request.done).into(),
         result => result.into(),
     }
 }
 
-fn wait(fd: BorrowedFd<'_>, writing: bool) -> Attempt {
-    Attempt::Wait(Wait {
-        fd: fd.as_raw_fd(),
-        events: if writing { libc::POLLOUT } else { libc::POLLIN },
-    })
-}
-
-/// Whether a file that has nothing to read is a FIFO that nobody has opened to write yet. As the descriptor does not
+/// Whether a stream that has nothing to read is a FIFO that nobody has opened to write yet. As the descriptor does not
 /// block, read(2) tells that apart from the end as little as open(2) did; poll(2) does: it tells of a hang-up only after
 /// there was a writer.
 fn awaits_a_writer(fd: BorrowedFd<'_>) -> bool {
     if !status(fd).is_ok_and(|status| type_of(status.st_mode) == Type::Fifo) {
         return false;
     }
-    let mut poll = libc::pollfd {
+    let seen = poll::seen(Wait {
         fd: fd.as_raw_fd(),
         events: libc::POLLIN,
-        revents: 0,
-    };
-    // SAFETY: one valid pollfd. An error of poll itself leaves `revents` at 0.
-    unsafe { libc::poll(&raw mut poll, 1, 0) };
+    });
     // What came since the read is there to be read, though its writer may be gone.
-    poll.revents & (libc::POLLHUP | libc::POLLIN) != libc::POLLHUP
+    seen & (libc::POLLHUP | libc::POLLIN) != libc::POLLHUP
 }
 
 /// Carries until all is done, the file ends or the kernel refuses. Counts in the request.
-fn carry(
-    fd: BorrowedFd<'_>,
-    read_only: bool,
-    space: &Space,
-    request: &mut Request,
-    writing: bool,
-) -> Result<u64, Errno> {
+fn carry(file: &OpenFile, space: &Space, request: &mut Request, writing: bool) -> Result<u64, Errno> {
     let s = request.submission;
     if writing {
-        may_change(read_only)?;
+        may_change(file.read_only)?;
     }
     let mut pieces = Pieces::new(space, s.address, s.len, !writing)?;
     pieces.advance(usize::try_from(request.done).unwrap_or(usize::MAX));
@@ -95,7 +78,7 @@ fn carry(
             let at = s.offset.checked_add(request.done).ok_or(Errno(libc::EINVAL))?;
             Place::At(offset(at)?)
         };
-        let n = match call(fd, &pieces, place, writing) {
+        let n = match call(file.fd(), &pieces, place, writing) {
             Ok(n) => n,
             Err(Errno(libc::EINTR)) => continue,
             Err(Errno(libc::ESPIPE)) if !stream => {
@@ -104,6 +87,10 @@ fn carry(
             }
             Err(errno) => return Err(errno),
         };
+        let nothing = stream && !writing && n == 0 && !pieces.is_empty();
+        if nothing && !file.nonblocking && awaits_a_writer(file.fd()) {
+            return Err(Errno(libc::EAGAIN));
+        }
         request.done += n as u64;
         pieces.advance(n);
         // A stream is read once: what is there.
