@@ -97,6 +97,12 @@ impl FrameHead {
     /// Bytes of a head on the stream.
     pub const LEN: usize = size_of::<FrameHead>();
 
+    /// All of an [`frame::END`] frame.
+    pub const END: FrameHead = FrameHead {
+        kind: frame::END,
+        len: 0,
+    };
+
     /// The head as it stands on the stream.
     #[must_use]
     pub const fn to_bytes(self) -> [u8; 8] {

@@ -15,7 +15,7 @@ use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body::Body as _;
 use hyper::body::Incoming;
-use mote_abi::http::{FrameHead, RequestHead, Timeouts, frame};
+use mote_abi::http::{FrameHead, RequestHead, Timeouts};
 use tokio::task::JoinHandle;
 
 use crate::{
@@ -145,11 +145,7 @@ impl Front {
             let answer = exchange.next().await;
             return Ok((exchange, answer));
         }
-        let end = FrameHead {
-            kind: frame::END,
-            len: 0,
-        };
-        let head = [head, &end.to_bytes()].concat();
+        let head = [head, &FrameHead::END.to_bytes()].concat();
         let mut again = 0..RETRIES;
         loop {
             let (mut exchange, writer) = self.begin(&head).await?;

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use mote_abi::http::{FrameHead, RequestHead, ResponseHead, encode_fields, frame};
+use mote_abi::http::{FrameHead, RequestHead, ResponseHead, encode_fields};
 use mote_config::front::{FrontConfig, Message, vm};
 use tokio::{net::UnixStream, task::JoinHandle};
 
@@ -132,6 +132,10 @@ async fn guest(socket: OwnedFd) {
 }
 
 async fn head(writer: &mut Writer, status: u16, fields: &[(&str, &str)]) {
+    let _ = writer.frames(&response(status, fields)).await;
+}
+
+fn response(status: u16, fields: &[(&str, &str)]) -> Vec<u8> {
     let head = ResponseHead {
         status,
         fields: fields
@@ -141,7 +145,7 @@ async fn head(writer: &mut Writer, status: u16, fields: &[(&str, &str)]) {
     };
     let mut bytes = Vec::new();
     head.encode(&mut bytes).unwrap();
-    let _ = writer.frames(&bytes).await;
+    bytes
 }
 
 /// What the guest does is in the path; whether it lives on.
@@ -225,18 +229,7 @@ async fn program(mut reader: Reader, mut writer: Writer) -> bool {
         }
         // Head and end in one write, as a guest sends them.
         "/empty" => {
-            let mut bytes = Vec::new();
-            ResponseHead {
-                status: 200,
-                fields: vec![],
-            }
-            .encode(&mut bytes)
-            .unwrap();
-            let end = FrameHead {
-                kind: frame::END,
-                len: 0,
-            };
-            bytes.extend(end.to_bytes());
+            let bytes = [response(200, &[]), FrameHead::END.to_bytes().to_vec()].concat();
             writer.frames(&bytes).await.unwrap();
         }
         // Works on after the answer.
@@ -274,13 +267,4 @@ fn show(request: &RequestHead) -> String {
         text += &format!("{name}: {}\n", String::from_utf8_lossy(value));
     }
     text
-}
-
-/// The end of a body, as a frame.
-pub(crate) fn end() -> [u8; 8] {
-    FrameHead {
-        kind: frame::END,
-        len: 0,
-    }
-    .to_bytes()
 }

@@ -78,11 +78,7 @@ impl Reader {
 
     /// Takes the end of the body if it is what comes next and is here already, sent along with the frame before it.
     pub(crate) fn take_end(&mut self) -> bool {
-        let end = FrameHead {
-            kind: frame::END,
-            len: 0,
-        };
-        let ended = self.body == 0 && self.buffer.starts_with(&end.to_bytes());
+        let ended = self.body == 0 && self.buffer.starts_with(&FrameHead::END.to_bytes());
         if ended {
             self.buffer.advance(FrameHead::LEN);
         }
@@ -214,11 +210,7 @@ impl Writer {
     }
 
     pub(crate) async fn end(&mut self) -> io::Result<()> {
-        let head = FrameHead {
-            kind: frame::END,
-            len: 0,
-        };
-        self.frames(&head.to_bytes()).await
+        self.frames(&FrameHead::END.to_bytes()).await
     }
 
     pub(crate) async fn failed(&mut self, failure: &Failure) -> io::Result<()> {

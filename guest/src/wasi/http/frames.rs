@@ -51,11 +51,7 @@ impl Frames {
         match trailers {
             Some(list) => encode_fields(list, &mut self.bytes),
             None => {
-                let end = FrameHead {
-                    kind: frame::END,
-                    len: 0,
-                };
-                self.bytes.extend_from_slice(&end.to_bytes());
+                self.bytes.extend_from_slice(&FrameHead::END.to_bytes());
                 Ok(())
             }
         }

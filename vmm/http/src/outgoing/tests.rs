@@ -1,13 +1,12 @@
 use std::net::SocketAddr;
 
-use mote_abi::http::ResponseHead;
+use mote_abi::http::{FrameHead, ResponseHead};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpListener,
 };
 
 use super::*;
-use crate::fake::end;
 
 fn client(granted: bool) -> Client {
     let outgoing = Outgoing {
@@ -70,7 +69,7 @@ fn code(answer: &[Frame]) -> Option<u32> {
 fn encoded(head: &RequestHead) -> Vec<u8> {
     let mut bytes = Vec::new();
     head.encode(&mut bytes).unwrap();
-    bytes.extend(end());
+    bytes.extend(FrameHead::END.to_bytes());
     bytes
 }
 
