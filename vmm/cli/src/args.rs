@@ -230,9 +230,18 @@ pub(crate) enum Cache {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use clap::CommandFactory;
+
+    /// What `mote run` makes of a line.
+    pub(crate) fn run(line: &[&str]) -> Run {
+        let args = Args::parse_from(["mote", "run"].iter().chain(line));
+        let Command::Run(run) = args.command else {
+            panic!("not run")
+        };
+        run
+    }
 
     #[test]
     fn the_command_line_is_consistent() {
@@ -241,9 +250,7 @@ mod tests {
 
     #[test]
     fn options_end_at_the_file() {
-        let args = Args::parse_from([
-            "mote",
-            "run",
+        let run = run(&[
             "--env",
             "A=1",
             "--memory",
@@ -256,9 +263,6 @@ mod tests {
             "--",
             "-W",
         ]);
-        let Command::Run(run) = args.command else {
-            panic!("not run")
-        };
         assert_eq!(run.given.env, ["A=1"]);
         assert_eq!(run.memory, Some(64 << 20));
         assert_eq!(run.given.wasm.len(), 2);
@@ -269,10 +273,7 @@ mod tests {
     fn an_unknown_option_is_no_file() {
         let error = Args::try_parse_from(["mote", "run", "--invoke", "f", "a.wasm"]).unwrap_err();
         assert!(error.to_string().contains("'--invoke'"), "{error}");
-        let args = Args::parse_from(["mote", "run", "--", "-odd.wasm", "--net"]);
-        let Command::Run(run) = args.command else {
-            panic!("not run")
-        };
+        let run = run(&["--", "-odd.wasm", "--net"]);
         assert_eq!(run.file_and_args, ["-odd.wasm", "--net"]);
     }
 }

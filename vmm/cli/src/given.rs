@@ -93,13 +93,9 @@ fn environment(given: &args::Given) -> anyhow::Result<Vec<(String, String)>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::Parser;
 
     fn given(line: &[&str]) -> anyhow::Result<Given> {
-        let args = args::Args::parse_from(["mote", "run"].iter().chain(line).chain(&["a.wasm"]));
-        let args::Command::Run(run) = args.command else {
-            panic!("not run")
-        };
+        let run = args::tests::run(&[line, &["a.wasm"]].concat());
         Given::new(&run.given, run.memory, run.timeout)
     }
 

@@ -53,13 +53,9 @@ fn text(named: Option<&Path>, usual: &str) -> anyhow::Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::Parser;
 
     fn granted(line: &[&str]) -> anyhow::Result<Network> {
-        let args = args::Args::parse_from(["mote", "run"].iter().chain(line).chain(&["a.wasm"]));
-        let args::Command::Run(run) = args.command else {
-            panic!("not run")
-        };
+        let run = args::tests::run(&[line, &["a.wasm"]].concat());
         configure(&run.given.network, &run.given.wasi)
     }
 

@@ -59,6 +59,11 @@ pub(crate) fn time(text: &str) -> Result<Duration, String> {
     Duration::try_from_secs_f64(number * factor).map_err(|e| e.to_string())
 }
 
+/// A time as VMs and fronts are told of it, where 0 would mean none.
+pub(crate) fn milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX).max(1)
+}
+
 /// An option of the wasmtime command's `-W` that Mote has under another name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wasm {

@@ -18,6 +18,7 @@ use mote_launch::{
 use crate::{
     args, compile,
     given::{Given, open_folders},
+    options,
     signals::Held,
     stats,
 };
@@ -113,9 +114,7 @@ fn configure(args: &args::Run) -> anyhow::Result<(PathBuf, VmmConfig)> {
         front_fd: None,
         serve: false,
         log_prefix: false,
-        timeout_ms: given
-            .timeout
-            .map(|t| u64::try_from(t.as_millis()).unwrap_or(u64::MAX).max(1)),
+        timeout_ms: given.timeout.map(options::milliseconds),
         asked_at_us: None,
         jail: true,
     };
@@ -140,14 +139,9 @@ fn monotonic_us() -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::Parser;
 
     fn configured(line: &[&str]) -> anyhow::Result<(PathBuf, VmmConfig)> {
-        let args = args::Args::parse_from(["mote", "run"].iter().chain(line));
-        let args::Command::Run(run) = args.command else {
-            panic!("not run")
-        };
-        configure(&run)
+        configure(&args::tests::run(line))
     }
 
     #[test]

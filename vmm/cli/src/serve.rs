@@ -5,7 +5,6 @@ use std::{
     os::fd::AsFd,
     path::Path,
     process::ExitCode,
-    time::Duration,
 };
 
 use anyhow::{Context, bail};
@@ -22,6 +21,7 @@ use mote_launch::{
 use crate::{
     args, compile,
     given::{Given, open_folders},
+    options,
     signals::Held,
 };
 
@@ -93,8 +93,8 @@ fn configure(args: &args::Serve) -> anyhow::Result<(VmmConfig, FrontConfig)> {
     };
     let given = Given::new(&args.given, args.memory, args.timeout)?;
     let front = FrontConfig {
-        request_ms: given.timeout.map_or(0, milliseconds),
-        drain_ms: milliseconds(args.drain),
+        request_ms: given.timeout.map_or(0, options::milliseconds),
+        drain_ms: options::milliseconds(args.drain),
         outgoing: if given.network.http {
             Some(outgoing(&given.network)?)
         } else {
@@ -119,10 +119,6 @@ fn configure(args: &args::Serve) -> anyhow::Result<(VmmConfig, FrontConfig)> {
         jail: true,
     };
     Ok((vm, front))
-}
-
-fn milliseconds(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX).max(1)
 }
 
 /// Requests wait for more than processors: other servers, files, clients.
