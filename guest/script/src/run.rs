@@ -202,13 +202,7 @@ impl<M: Modules> Interpreter<M> {
     }
 
     fn check(&mut self, values: &[Val], expected: &[Expected]) -> Outcome {
-        if values.len() != expected.len() {
-            return Err(format!(
-                "expected {} results, got {}",
-                expected.len(),
-                values.len()
-            ));
-        }
+        counted(values, expected)?;
         for (i, (value, expected)) in values.iter().zip(expected).enumerate() {
             check::value(&mut self.store, value, expected).map_err(|e| format!("result {i}: {e}"))?;
         }
@@ -229,6 +223,19 @@ impl<M: Modules> Interpreter<M> {
 
 pub(crate) fn text(error: &Error) -> String {
     format!("{error:?}")
+}
+
+/// Whether there are as many results as are expected.
+pub(crate) fn counted<V, E>(values: &[V], expected: &[E]) -> Outcome {
+    if values.len() == expected.len() {
+        Ok(())
+    } else {
+        Err(format!(
+            "expected {} results, got {}",
+            expected.len(),
+            values.len()
+        ))
+    }
 }
 
 /// Whether linking failed with a text that holds `message`.

@@ -144,7 +144,8 @@ fn host(steps: &mut Steps) -> Result<(), String> {
     Ok(())
 }
 
-fn owned(id: Option<Id<'_>>) -> Option<String> {
+/// A name without its `$`.
+pub(super) fn owned(id: Option<Id<'_>>) -> Option<String> {
     id.map(|id| id.name().to_string())
 }
 

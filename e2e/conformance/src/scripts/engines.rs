@@ -28,8 +28,8 @@ pub(super) fn compile(engine: &Engine, wasm: &[u8]) -> Result<Vec<u8>, String> {
     code.map_err(|e| format!("{e:#}"))
 }
 
-/// Whether a binary says that it is a component. Magic and version are followed by the layer, a little-endian u16: 0 for modules, 1 for components. (Component model,
-/// design/mvp/Binary.md, "Component Definitions")
+/// Whether a binary says that it is a component. Magic and version are followed by the layer, a little-endian u16: 0 for
+/// modules, 1 for components. (Component model, design/mvp/Binary.md, "Component Definitions")
 pub(super) fn is_component(wasm: &[u8]) -> bool {
     wasm.get(6..8) == Some(&[1, 0])
 }

@@ -31,11 +31,9 @@ pub(crate) struct File {
     pub(crate) text: String,
 }
 
-impl File {
-    /// How a line of the file is named in lists.
-    pub(crate) fn at(&self, line: u32) -> String {
-        format!("{}/{}:{line}", self.suite, self.name)
-    }
+/// How a line of a file is named in lists.
+fn at(suite: &str, name: &str, line: u32) -> String {
+    format!("{suite}/{name}:{line}")
 }
 
 /// How the directives of one file ended.
@@ -124,10 +122,9 @@ pub(crate) fn run(bin: &Path, work: &Path, files: &[File], record: Option<&Path>
 pub(crate) fn record(path: &Path, results: &[FileResult]) -> Result<()> {
     let failures = results.iter().flat_map(|file| {
         file.directives.iter().filter_map(|d| match &d.outcome {
-            Outcome::Run { native: Err(why), .. } => Some((
-                format!("{}/{}:{}", file.suite, file.name, d.line),
-                report::short(why),
-            )),
+            Outcome::Run { native: Err(why), .. } => {
+                Some((at(file.suite, &file.name, d.line), report::short(why)))
+            }
             _ => None,
         })
     });

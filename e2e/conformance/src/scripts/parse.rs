@@ -4,11 +4,10 @@ use mote_script::{Action, Command, Directive};
 use wasmtime::Engine;
 use wast::lexer::Lexer;
 use wast::parser::{self, ParseBuffer};
-use wast::token::Id;
 use wast::{QuoteWat, Wast, WastDirective, WastExecute, WastInvoke};
 
 use super::File;
-use super::component::{self, Known, Read};
+use super::component::{self, Known, Read, owned};
 use super::engines::{compile, is_component};
 
 /// What a file asks for.
@@ -96,7 +95,6 @@ fn step(
         Read::Component(command) => return Ok(Made::Command(Command::Component(command?))),
         Read::Core(directive) => directive,
     };
-    let owned = |id: Option<Id<'_>>| id.map(|id| id.name().to_string());
     Ok(Made::Command(match directive {
         WastDirective::Module(mut module) => Command::Module {
             name: owned(module.name()),
@@ -166,7 +164,7 @@ fn action(exec: WastExecute<'_>) -> Result<Action, String> {
     match exec {
         WastExecute::Invoke(call) => invoke(call),
         WastExecute::Get { module, global, .. } => Ok(Action::Get {
-            instance: module.map(|id| id.name().to_string()),
+            instance: owned(module),
             field: global.to_string(),
         }),
         WastExecute::Wat(_) => Err("a module where an action is expected".into()),
@@ -175,7 +173,7 @@ fn action(exec: WastExecute<'_>) -> Result<Action, String> {
 
 fn invoke(call: WastInvoke<'_>) -> Result<Action, String> {
     Ok(Action::Invoke {
-        instance: call.module.map(|id| id.name().to_string()),
+        instance: owned(call.module),
         field: call.name.to_string(),
         args: call
             .args

@@ -59,7 +59,7 @@ impl Reference {
             }
             Reference::Recorded(record) => Ok(steps
                 .directives()
-                .map(|d| match record.get(&file.at(d.line)) {
+                .map(|d| match record.get(&super::at(file.suite, &file.name, d.line)) {
                     Some(text) => Err(text.clone()),
                     None => Ok(()),
                 })

@@ -57,7 +57,7 @@ pub(crate) fn print(what: &str, results: &[FileResult], verbose: bool) -> Counts
     for file in results {
         total.add(file);
         for directive in &file.directives {
-            let at = format!("{}/{}:{}", file.suite, file.name, directive.line);
+            let at = super::at(file.suite, &file.name, directive.line);
             match &directive.outcome {
                 Outcome::Run {
                     native: Ok(()),

@@ -13,7 +13,7 @@ use wasmtime::{Engine, Error, Module, Store};
 use super::same::same;
 use super::{Call, Command, Value, host, value};
 use crate::Modules;
-use crate::run::{Outcome, linked, text, trapped};
+use crate::run::{Outcome, counted, linked, text, trapped};
 
 /// The components of a run.
 pub(crate) struct Components {
@@ -154,13 +154,7 @@ impl Components {
 }
 
 fn returned(values: &[Val], expected: &[Value]) -> Outcome {
-    if values.len() != expected.len() {
-        return Err(format!(
-            "expected {} results, got {}",
-            expected.len(),
-            values.len()
-        ));
-    }
+    counted(values, expected)?;
     for (i, (value, expected)) in values.iter().zip(expected).enumerate() {
         if !value::read(value).is_some_and(|value| same(&value, expected)) {
             return Err(format!("result {i}: expected {expected:?}, got {value:?}"));
