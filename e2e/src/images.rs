@@ -47,7 +47,7 @@ pub const FORMS: [Form; 4] = [
 ];
 
 /// An image to be built.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Image {
     pub name: String,
     form: Form,
@@ -130,29 +130,28 @@ impl Image {
     }
 
     /// Builds it and imports it into both namespaces: `default` for `ctr`, `k8s.io` for CRI. What this process has
-    /// imported there before is not imported again.
+    /// imported there last under its name is not imported again: then the answer is `false`.
     ///
     /// # Errors
     /// If containerd does not take it.
-    pub fn import(&self, daemon: &Containerd) -> Result<()> {
+    pub fn import(&self, daemon: &Containerd) -> Result<bool> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
-        let archive = self.archive()?;
-        let imported = imported(daemon, &archive);
+        let imported = imported(daemon, &self.name);
         let mut imported = imported.lock().unwrap_or_else(PoisonError::into_inner);
-        if *imported {
-            return Ok(());
+        if imported.as_ref() == Some(self) {
+            return Ok(false);
         }
         let path = daemon
             .root
             .join(format!("image-{}.tar", NEXT.fetch_add(1, Ordering::Relaxed)));
-        fs::write(&path, archive)?;
+        fs::write(&path, self.archive()?)?;
         for namespace in ["default", "k8s.io"] {
             import_archive(daemon, namespace, &path)?;
         }
         fs::remove_file(path)?;
         self.wait_for_cri(daemon)?;
-        *imported = true;
-        Ok(())
+        *imported = Some(self.clone());
+        Ok(true)
     }
 
     /// CRI keeps a list of its own, which follows containerd's by events.
@@ -294,14 +293,15 @@ pub fn pause() -> Image {
 /// # Errors
 /// If containerd does not take it.
 pub fn import_pause(daemon: &Containerd) -> Result<()> {
-    pause().import(daemon)
+    pause().import(daemon).map(drop)
 }
 
-/// Whether an archive was imported, for whoever holds the lock.
-fn imported(daemon: &Containerd, archive: &[u8]) -> Arc<Mutex<bool>> {
-    type Imported = HashMap<(PathBuf, Vec<u8>), Arc<Mutex<bool>>>;
+/// What was imported last under a name, for whoever holds the lock. There is one lock to a name because `ctr` makes a
+/// new image only if it found none: of two imports of one new name, one can fail with `already exists`.
+fn imported(daemon: &Containerd, name: &str) -> Arc<Mutex<Option<Image>>> {
+    type Imported = HashMap<(PathBuf, String), Arc<Mutex<Option<Image>>>>;
     static IMPORTED: OnceLock<Mutex<Imported>> = OnceLock::new();
-    let key = (daemon.root.clone(), Sha256::digest(archive).to_vec());
+    let key = (daemon.root.clone(), name.to_owned());
     let all = IMPORTED.get_or_init(Mutex::default).lock();
     let mut all = all.unwrap_or_else(PoisonError::into_inner);
     Arc::clone(all.entry(key).or_default())

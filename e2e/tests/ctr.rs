@@ -142,3 +142,21 @@ fn errors_are_clear_and_leave_nothing() {
         nothing_left(daemon, &run.id);
     });
 }
+
+/// Tests share a containerd and start at the same time, most of them with the sandbox image.
+#[test]
+fn an_image_that_several_tests_want_is_imported_once() {
+    matrix::each_series(|daemon| {
+        for name in (0..4).map(|number| format!("several-{number}")) {
+            std::thread::scope(|scope| {
+                let import = || {
+                    let image = Image::new(&name, Form::LinuxRootfs, Vec::new());
+                    image.file("etc/name", name.as_bytes()).import(daemon)
+                };
+                let imports: Vec<_> = (0..4).map(|_| scope.spawn(import)).collect();
+                let imports = imports.into_iter().map(|import| import.join().unwrap().unwrap());
+                assert_eq!(imports.filter(|imported| *imported).count(), 1, "{name}");
+            });
+        }
+    });
+}
