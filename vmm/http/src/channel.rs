@@ -1,7 +1,7 @@
 //! Seqpacket sockets that carry short messages and, with some of them, a descriptor.
 
 use std::{
-    io::{self, IoSlice, IoSliceMut},
+    io::{self, IoSlice, IoSliceMut, Write},
     os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
 };
 
@@ -112,15 +112,19 @@ fn receive(socket: RawFd) -> io::Result<Option<Received>> {
 }
 
 /// A stream for one exchange: the front's end and the guest's. Neither blocks.
-pub(crate) fn stream() -> io::Result<(tokio::net::UnixStream, OwnedFd)> {
+///
+/// As much of `first` as goes is written before anybody knows of the stream, so that one look of the guest finds both;
+/// with it comes how much that was.
+pub(crate) fn stream(first: &[u8]) -> io::Result<(tokio::net::UnixStream, OwnedFd, usize)> {
     let (ours, theirs) = socketpair(
         AddressFamily::Unix,
         SockType::Stream,
         None,
         SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK,
     )?;
-    let ours = tokio::net::UnixStream::from_std(std::os::unix::net::UnixStream::from(ours))?;
-    Ok((ours, theirs))
+    let mut ours = std::os::unix::net::UnixStream::from(ours);
+    let written = ours.write(first)?;
+    Ok((tokio::net::UnixStream::from_std(ours)?, theirs, written))
 }
 
 fn nonblocking(fd: BorrowedFd<'_>) -> io::Result<()> {
@@ -153,7 +157,8 @@ mod tests {
     async fn messages_keep_their_bounds_and_descriptors() {
         let (a, b) = pair();
         let (a, b) = (Channel::new(a).unwrap(), Channel::new(b).unwrap());
-        let (mut ours, theirs) = stream().unwrap();
+        let (mut ours, theirs, written) = stream(b"head").unwrap();
+        assert_eq!(written, 4);
         a.send(b"one", None).await.unwrap();
         a.send(b"R", Some(theirs.as_fd())).await.unwrap();
         drop(theirs);
@@ -161,6 +166,9 @@ mod tests {
         let got = b.receive().await.unwrap().unwrap();
         let stream = std::os::unix::net::UnixStream::from(got.fd.unwrap());
         let mut theirs = tokio::net::UnixStream::from_std(stream).unwrap();
+        let mut head = [0; 4];
+        theirs.read_exact(&mut head).await.unwrap();
+        assert_eq!(&head, b"head");
         theirs.write_all(b"hi").await.unwrap();
         drop(theirs);
         let mut text = String::new();

@@ -163,13 +163,14 @@ impl Front {
     async fn begin(&self, head: &[u8]) -> Result<(Exchange, Writer), Refusal> {
         loop {
             let lease = self.pool.acquire().await?;
-            let Ok(stream) = lease.vm().incoming().await else {
+            let Ok((stream, written)) = lease.vm().incoming(head).await else {
                 lease.vm().shut();
                 continue;
             };
             let (read, write) = stream.into_split();
             let mut writer = Writer::new(write);
-            if writer.frames(head).await.is_err() {
+            let rest = head.get(written..).unwrap_or_default();
+            if writer.frames(rest).await.is_err() {
                 lease.vm().shut();
                 continue;
             }

@@ -16,8 +16,10 @@ use tokio::{
     net::{UnixStream, unix::OwnedReadHalf, unix::OwnedWriteHalf},
 };
 
-/// What is read at once.
-const CHUNK: usize = 32 << 10;
+/// What is read at once: at first, where most messages end, and after reads that were full. Larger pieces of memory come
+/// from mmap(2) each time.
+const FIRST: usize = 4 << 10;
+const MOST: usize = 32 << 10;
 
 /// Why the stream gives no more frames.
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +48,8 @@ pub(crate) enum Frame {
 pub(crate) struct Reader {
     half: OwnedReadHalf,
     buffer: BytesMut,
+    /// Length of the next read.
+    chunk: usize,
     /// Bytes that are still to come of the body frame that is being read.
     body: usize,
 }
@@ -55,6 +59,7 @@ impl Reader {
         Reader {
             half,
             buffer: BytesMut::new(),
+            chunk: FIRST,
             body: 0,
         }
     }
@@ -121,12 +126,15 @@ impl Reader {
 
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         const _: () = assert!(HEAD_MAX as usize + FrameHead::LEN < 1 << 20);
-        self.buffer.reserve(CHUNK);
-        let mut chunk = ReadBuf::uninit(&mut self.buffer.spare_capacity_mut()[..CHUNK]);
+        self.buffer.reserve(self.chunk);
+        let mut chunk = ReadBuf::uninit(&mut self.buffer.spare_capacity_mut()[..self.chunk]);
         ready!(Pin::new(&mut self.half).poll_read(cx, &mut chunk))?;
         let read = chunk.filled().len();
         // SAFETY: `poll_read` has initialised so many bytes of the spare capacity.
         unsafe { self.buffer.set_len(self.buffer.len() + read) };
+        if read == self.chunk {
+            self.chunk = (self.chunk * 2).min(MOST);
+        }
         Poll::Ready(Ok(read))
     }
 
@@ -147,7 +155,7 @@ impl Reader {
     /// Reads on until the other side has closed the stream, or nothing more may come.
     pub(crate) async fn drain(&mut self) {
         self.buffer = BytesMut::new();
-        let mut chunk = vec![0; CHUNK];
+        let mut chunk = vec![0; FIRST];
         loop {
             let mut room = ReadBuf::new(&mut chunk);
             let read = std::future::poll_fn(|cx| Pin::new(&mut self.half).poll_read(cx, &mut room)).await;

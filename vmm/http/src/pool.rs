@@ -159,9 +159,12 @@ impl Pool {
                 since: Instant::now(),
                 answer: sender,
             });
+            // Whoever is behind the first is looked at when the first is.
+            if state.waiting.len() == 1 {
+                self.changed.notify_one();
+            }
             answer
         };
-        self.changed.notify_one();
         let answer = match self.limits.wait {
             Some(limit) => tokio::time::timeout(limit, answer)
                 .await
@@ -188,6 +191,7 @@ impl Pool {
             state.asked = state.asked.saturating_sub(1);
         }
         Pool::give(self, vm);
+        self.changed.notify_one();
     }
 
     /// The parent could not start a VM.
@@ -251,8 +255,10 @@ impl Pool {
                 }
                 let Some(first) = state.waiting.pop_front() else {
                     state.idle.push_back((idle, Instant::now()));
-                    drop(state);
-                    pool.changed.notify_one();
+                    // The one that has been idle longest is looked at in its time, and the only one there is stays.
+                    if state.idle.len() == 1 && state.vms > 1 {
+                        pool.changed.notify_one();
+                    }
                     return;
                 };
                 first
@@ -263,7 +269,6 @@ impl Pool {
                 vm = Some(Arc::clone(&lease.vm));
             }
         }
-        pool.changed.notify_one();
     }
 
     /// Asks for VMs and lets them go, for ever.

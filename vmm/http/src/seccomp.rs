@@ -169,7 +169,7 @@ mod tests {
                 .build()
                 .unwrap();
             runtime.block_on(async {
-                let (ours, theirs) = crate::channel::stream().unwrap();
+                let (ours, theirs, _) = crate::channel::stream(&[]).unwrap();
                 drop(theirs);
                 crate::frames::closed(ours).await;
                 let mut signal =

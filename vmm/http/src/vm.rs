@@ -106,15 +106,16 @@ impl Vm {
         }
     }
 
-    /// Hands it a new incoming request; the front's end of the stream.
+    /// Hands it a new incoming request, which begins with `head`: the front's end of the stream, and how much of the head
+    /// has gone out.
     ///
     /// # Errors
     /// If the VM is gone, or there is no room for another descriptor.
-    pub(crate) async fn incoming(&self) -> io::Result<UnixStream> {
-        let (ours, theirs) = channel::stream()?;
+    pub(crate) async fn incoming(&self, head: &[u8]) -> io::Result<(UnixStream, usize)> {
+        let (ours, theirs, written) = channel::stream(head)?;
         self.given.fetch_add(1, Ordering::AcqRel);
         self.channel.send(&[INCOMING], Some(theirs.as_fd())).await?;
-        Ok(ours)
+        Ok((ours, written))
     }
 
     /// Serves its requests to the outside until it has ended.
@@ -129,7 +130,7 @@ impl Vm {
                 [OUTGOING] => {}
                 _ => break,
             }
-            let Ok((ours, theirs)) = channel::stream() else {
+            let Ok((ours, theirs, _)) = channel::stream(&[]) else {
                 break;
             };
             if self
