@@ -2,19 +2,21 @@
 
 use alloc::format;
 use alloc::string::String;
+use alloc::vec;
 
 use mote_abi::boot::grant;
 use mote_abi::http::{Failure, RequestHead, error_code};
-use mote_abi::ring::{HTTP_INCOMING, Submission, op, phase};
+use mote_abi::ring::{ACCEPTED_SHIFT, HTTP_INCOMING, Submission, op, phase};
 use wasmtime::component::Component;
 use wasmtime::{Store, format_err};
 
 use crate::program::finish;
-use crate::runtime::traps;
+use crate::runtime::{size, traps};
 use crate::vm;
 use crate::vm::ring::Errno;
 use crate::wasi::errno::{EBADF, EPIPE};
 use crate::wasi::http::{ExchangeId, Head};
+use crate::wasi::streams::Input;
 use crate::wasi::{Host, p2};
 
 /// Serves until the front has gone, and ends the VM.
@@ -34,7 +36,7 @@ pub(crate) fn run(component: &Component, mut host: Host) -> ! {
             None => host.http.close(&mut host.ring, exchange),
         }
     };
-    host.http.drain(&mut host.ring);
+    host.http.drain(&mut host.ring, 0);
     let result = match ended {
         EPIPE => Ok(()),
         EBADF => Err(format_err!(
@@ -47,19 +49,18 @@ pub(crate) fn run(component: &Component, mut host: Host) -> ! {
 
 /// The next exchange. EPIPE: there will be none.
 fn accept(host: &mut Host) -> Result<ExchangeId, Errno> {
-    let token = host.ring.submit(Submission {
+    let mut buffer = vec![0; Input::FIRST];
+    // What the last exchange still has to send goes along, and is not waited for.
+    let accepted = host.ring.request(Submission {
         op: op::ACCEPT,
         handle: HTTP_INCOMING,
+        address: buffer.as_mut_ptr() as u64,
+        len: buffer.len() as u64,
         ..Submission::default()
-    });
-    loop {
-        // Before the first wait, so that what the last exchange still has to send goes along.
-        host.wait(u64::MAX);
-        if let Some(result) = host.ring.take(token) {
-            let handle = u64::try_from(result).map_err(|_| -result)?;
-            return Ok(host.http.accepted(handle));
-        }
-    }
+    })?;
+    let handle = accepted & ((1 << ACCEPTED_SHIFT) - 1);
+    let input = Input::begun(handle, buffer, size(accepted >> ACCEPTED_SHIFT));
+    Ok(host.http.accepted(handle, input))
 }
 
 /// The request that the exchange begins with; `None` if it does not come.

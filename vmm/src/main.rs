@@ -152,6 +152,7 @@ fn start(begun: u64, begun_us: u64, report: Option<&mut File>) -> Result<Exit, S
         server,
         stop: None,
         kicker: None,
+        awaited: None,
     };
     let shared = Arc::new(Shared::new(state, doorbell));
     io_thread::start(Arc::clone(&shared), signals, timeout).map_err(StartError::Thread)?;

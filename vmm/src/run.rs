@@ -10,7 +10,7 @@ use mote_config::{Exit, Reason, Stats, exit};
 use vm_memory::Bytes;
 
 use crate::device::clock;
-use crate::device::io_thread::{Shared, State, Stop};
+use crate::device::io_thread::{Awaited, Shared, State, Stop};
 use crate::device::ring::{ProtocolError, control_page};
 use crate::machine::{Exit as VcpuExit, KvmMachine, Machine, MachineError};
 use crate::memory::SpaceError;
@@ -117,9 +117,8 @@ impl Run<'_> {
             added.map_err(|error| Outcome::Failed(error.to_string()))?;
         }
         let mut state = self.shared.lock();
-        let State { space, server, .. } = &mut *state;
-        server.serve(space)?;
-        if server.needs_io_thread() {
+        state.serve(None)?;
+        if state.server.needs_io_thread() {
             self.shared.wake_io();
         }
         Ok(())
@@ -134,7 +133,7 @@ impl Run<'_> {
             Err(error) => return Some(error.into()),
         };
         let answer = match request[0] {
-            call::WAIT => return self.wait(state, request[1]),
+            call::WAIT => return self.wait(state, request[1], request[2]),
             call::END => return Some(self.end(state, &request)),
             call::MAP => self.map(state, request[1], request[2]),
             call::UNMAP => self.unmap(state, request[1], request[2]),
@@ -161,8 +160,12 @@ impl Run<'_> {
             .map_err(|_| ProtocolError::Unreachable)
     }
 
-    /// Sleeps until there is a completion, the deadline or a stop.
-    fn wait(&mut self, mut state: MutexGuard<'_, State>, deadline_ns: u64) -> Option<Outcome> {
+    /// Sleeps until there is a completion (that of submission `token`, unless it is 0), the deadline or a stop.
+    fn wait(&mut self, mut state: MutexGuard<'_, State>, deadline_ns: u64, token: u64) -> Option<Outcome> {
+        let awaited = match token {
+            0 => Awaited::Completion,
+            token => Awaited::Answer(token),
+        };
         let now = clock::now(libc::CLOCK_MONOTONIC);
         // `None` also where the deadline is beyond what the host's clock can count: that is for ever.
         let deadline = (deadline_ns != u64::MAX)
@@ -172,9 +175,8 @@ impl Run<'_> {
             if state.stop.is_some() {
                 return None;
             }
-            let State { space, server, .. } = &mut *state;
-            let served = server.serve(space);
-            if server.needs_io_thread() {
+            let served = state.serve(Some(awaited));
+            if state.server.needs_io_thread() {
                 self.shared.wake_io();
             }
             match served {
@@ -185,7 +187,7 @@ impl Run<'_> {
             if deadline.is_some_and(|d| Instant::now() >= d) {
                 return None;
             }
-            state = self.shared.wait(state, deadline);
+            state = self.shared.wait(state, awaited, deadline);
         }
     }
 
@@ -255,18 +257,16 @@ impl Run<'_> {
     fn end(&mut self, mut state: MutexGuard<'_, State>, request: &[u64; 8]) -> Outcome {
         // The last output goes out before the end is told.
         loop {
-            let State { space, server, .. } = &mut *state;
-            if let Err(error) = server.serve(space) {
-                return error.into();
-            }
-            if !server.has_output() {
-                break;
+            match state.serve(Some(Awaited::Output)) {
+                Ok(true) => break,
+                Ok(false) => {}
+                Err(error) => return error.into(),
             }
             if let Some(stop) = &state.stop {
                 return Outcome::Stopped(stop.clone());
             }
             self.shared.wake_io();
-            state = self.shared.wait(state, FOREVER);
+            state = self.shared.wait(state, Awaited::Output, FOREVER);
         }
         let [_, code, reason, address, len, ..] = *request;
         Outcome::Ended {

@@ -26,7 +26,11 @@ pub struct ControlPage {
     pub submission_head: u32,
     /// Next completion that the VMM will write. Written by the VMM.
     pub completion_tail: u32,
-    _host_line: [u32; 14],
+    /// Not 0 while no doorbell is needed, because the VMM looks at the submission ring by itself, a few milliseconds after
+    /// it has woken the guest at the latest. The guest reads it after it has published a submission, with a full barrier
+    /// between the two. Written by the VMM.
+    pub looking: u32,
+    _host_line: [u32; 13],
     /// Operation and arguments of a call: see [`call`]. Written by the guest.
     pub call: [u64; 8],
     /// Answer to a call: 0 or a value, or a negative errno of Linux. Written by the VMM.
@@ -56,6 +60,7 @@ pub struct Clock {
 }
 
 const _: () = assert!(core::mem::offset_of!(ControlPage, submission_head) == 64);
+const _: () = assert!(core::mem::offset_of!(ControlPage, looking) == 72);
 const _: () = assert!(core::mem::offset_of!(ControlPage, call) == 128);
 const _: () = assert!(core::mem::offset_of!(ControlPage, answer) == 192);
 const _: () = assert!(core::mem::offset_of!(ControlPage, clock) == 256);
@@ -74,7 +79,8 @@ pub mod phase {
 
 /// Calls: `ControlPage::call[0]`, with the arguments after it.
 pub mod call {
-    /// Sleep until a completion is there or CLOCK_MONOTONIC reaches `[1]` nanoseconds (`u64::MAX`: no deadline).
+    /// Sleep until a completion is there or CLOCK_MONOTONIC reaches `[1]` nanoseconds (`u64::MAX`: no deadline). If
+    /// `[2]` is not 0 it is the token of a submission, and completions of others do not count.
     pub const WAIT: u64 = 1;
     /// Map `[2]` bytes of zeroed memory at `[1]`, read and write. What is mapped already stays.
     pub const MAP: u64 = 2;
@@ -134,7 +140,8 @@ pub mod op {
     /// Take back the parked submission whose token is `extra[0]`: it is answered with -ECANCELED, unless it has been
     /// answered already. Result: 0.
     pub const CANCEL: u64 = 4;
-    /// Close `handle`. What is parked on it is answered with -ECANCELED first.
+    /// Close `handle`. What is parked on it is answered with -ECANCELED first. If `extra[0]` is 1, it takes its turn after
+    /// the writes before it: parks.
     pub const CLOSE: u64 = 5;
 
     /// Read up to `len` bytes of a file from `offset` on. Result: bytes read, fewer than asked only at the file's end.
@@ -191,7 +198,8 @@ pub mod op {
     /// Listen, with a queue of `extra[0]`.
     pub const LISTEN: u64 = 51;
     /// Take the next connection of a listening socket or of [`super::HTTP_INCOMING`]. Parks. Result: its handle. A
-    /// socket's peer is written to `address` unless that is 0. -EPIPE if there will be no more HTTP requests.
+    /// socket's peer is written to `address` unless that is 0. What is there already of an HTTP request is read into `len`
+    /// bytes at `address`: their number is above [`super::ACCEPTED_SHIFT`]. -EPIPE if there will be no more HTTP requests.
     pub const ACCEPT: u64 = 52;
     /// Write the own [`crate::net::Address`] to `address`.
     pub const LOCAL_ADDRESS: u64 = 53;
@@ -220,6 +228,8 @@ pub mod op {
 
 /// Handle of the stream of incoming HTTP requests, for a program that serves.
 pub const HTTP_INCOMING: u64 = 3;
+/// Where the number of bytes that ACCEPT has read begins in its result; the handle is below.
+pub const ACCEPTED_SHIFT: u32 = 32;
 /// Handle of the first preopened directory; the others follow.
 pub const FIRST_PREOPEN: u64 = 16;
 /// Most handles that a guest may have at once; one more is -EMFILE.

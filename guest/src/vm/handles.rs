@@ -5,6 +5,9 @@ use alloc::vec::Vec;
 
 use mote_abi::ring::{Completion, Submission, op};
 
+/// Where the handle is in an answer: OPEN tells the type as well, ACCEPT how much it has read.
+pub(super) const HANDLE_MASK: u64 = u32::MAX as u64;
+
 /// Handles by what is submitted and answered. Those that are there from the start are none of them.
 pub(super) struct Handles {
     /// Tokens of submissions whose answer is a new handle.
@@ -36,8 +39,7 @@ impl Handles {
         if self.asked.remove(&completion.token)
             && let Ok(result) = u64::try_from(completion.result)
         {
-            // OPEN tells the type as well.
-            self.open.insert(result & u64::from(u32::MAX));
+            self.open.insert(result & HANDLE_MASK);
         }
     }
 

@@ -2,11 +2,12 @@
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
+use core::sync::atomic::{Ordering, fence};
 
 use mote_abi::layout::{COMPLETION_RING, SUBMISSION_RING};
 use mote_abi::ring::{COMPLETIONS, Completion, SUBMISSIONS, Submission, UNANSWERED_MAX, call, op};
 
-use super::handles::Handles;
+use super::handles::{HANDLE_MASK, Handles};
 use super::{CONTROL, load, store};
 
 /// Errno of Linux, positive.
@@ -34,6 +35,11 @@ enum Pending {
     Abandoned {
         _memory: Vec<u8>,
     },
+}
+
+/// The handle in an answer; other things may stand above it.
+fn handle(result: i64) -> Option<u64> {
+    u64::try_from(result).ok().map(|result| result & HANDLE_MASK)
 }
 
 /// A submission under way.
@@ -109,7 +115,7 @@ impl Ring {
                 });
             }
             _ => {
-                let answer = self.take(token).and_then(|result| u64::try_from(result).ok());
+                let answer = self.take(token).and_then(handle);
                 self.unwanted.extend(answer);
             }
         }
@@ -147,9 +153,15 @@ impl Ring {
         self.submitted.wrapping_sub(head)
     }
 
-    /// Has the VMM serve what was submitted, without waiting for it.
+    /// Has the VMM serve what was submitted soon, without waiting for it.
     pub(crate) fn kick(&self) {
-        if self.unserved() > 0 {
+        if self.unserved() == 0 {
+            return;
+        }
+        // Either the VMM sees the submission when it stops looking, or this sees that it has stopped.
+        fence(Ordering::SeqCst);
+        // SAFETY: only the address is computed.
+        if load(unsafe { &raw const (*CONTROL).looking }) == 0 {
             super::doorbell();
         }
     }
@@ -174,7 +186,7 @@ impl Ring {
                 }
                 Some(Pending::Unwanted) => {
                     self.pending.remove(&completion.token);
-                    self.unwanted.extend(u64::try_from(completion.result).ok());
+                    self.unwanted.extend(handle(completion.result));
                 }
                 // Detached.
                 _ => {}
@@ -206,6 +218,11 @@ impl Ring {
 
     /// Sleeps until a completion arrives or CLOCK_MONOTONIC reaches `deadline`. Serves what was submitted, too.
     pub(crate) fn wait(&mut self, deadline: u64) {
+        self.sleep(deadline, 0);
+    }
+
+    /// Sleeps until the submission with this token is answered, or until any is if it is 0, or until the deadline.
+    fn sleep(&mut self, deadline: u64, token: u64) {
         while let Some(handle) = self.unwanted.pop() {
             self.detach(Submission {
                 op: op::CLOSE,
@@ -213,7 +230,7 @@ impl Ring {
                 ..Submission::default()
             });
         }
-        super::call(&[call::WAIT, deadline]);
+        super::call(&[call::WAIT, deadline, token]);
         self.collect();
     }
 
@@ -253,7 +270,7 @@ impl Ring {
             if let Some(result) = self.take(token) {
                 return result;
             }
-            self.wait(u64::MAX);
+            self.sleep(u64::MAX, token.0);
         }
     }
 }

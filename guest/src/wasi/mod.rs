@@ -8,7 +8,7 @@ pub(crate) mod p1;
 pub(crate) mod p2;
 mod sockets;
 mod stdio;
-mod streams;
+pub(crate) mod streams;
 
 use alloc::vec::Vec;
 use core::fmt;
@@ -109,10 +109,9 @@ impl Host {
         self.ring.kick();
     }
 
-    /// Gives back all that an instance that has gone has left open, but for the exchanges that leave.
+    /// Gives back all that an instance that has gone has left open.
     pub(crate) fn release(&mut self) {
-        let mut left = self.ring.opened();
-        left.retain(|handle| !self.http.is_leaving(*handle));
+        let left = self.ring.opened();
         for handle in &left {
             // There is nobody left to tell that an earlier write has failed.
             let _ = self.files.close(&mut self.ring, *handle);

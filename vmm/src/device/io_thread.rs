@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use mote_config::signal::MEMORY_LIMIT;
 use vmm_sys_util::eventfd::EventFd;
 
-use super::ring::ProtocolError;
+use super::ring::{ProtocolError, set_looking};
 use super::server::Server;
 use crate::machine::Kicker;
 use crate::memory::Space;
@@ -33,13 +33,42 @@ pub struct State {
     pub stop: Option<Stop>,
     /// Set once the vCPU exists.
     pub kicker: Option<Kicker>,
+    /// Set while the vCPU thread sleeps.
+    pub awaited: Option<Awaited>,
+}
+
+/// What the vCPU thread sleeps for, beside a stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Awaited {
+    /// Any completion that the guest has not read.
+    Completion,
+    /// The completion of the submission with this token.
+    Answer(u64),
+    /// All output has been written.
+    Output,
+}
+
+impl State {
+    /// Serves the rings: whether what is awaited is there.
+    ///
+    /// # Errors
+    /// [`ProtocolError`] ends the VM.
+    pub fn serve(&mut self, awaited: Option<Awaited>) -> Result<bool, ProtocolError> {
+        let unread = self.server.serve(&self.space)?;
+        Ok(match awaited {
+            None => false,
+            Some(Awaited::Completion) => unread,
+            Some(Awaited::Answer(token)) => self.server.is_answered(token),
+            Some(Awaited::Output) => !self.server.has_output(),
+        })
+    }
 }
 
 /// The state with its lock, and what wakes either thread.
 #[derive(Debug)]
 pub struct Shared {
     state: Mutex<State>,
-    /// Signalled when completions were written or the VM is to stop.
+    /// Signalled when what the vCPU thread sleeps for is there, or the VM is to stop.
     changed: Condvar,
     /// Rung by the guest, and by the vCPU thread when there is something new to wait for.
     pub doorbell: EventFd,
@@ -61,16 +90,23 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for a change until `deadline`.
-    pub fn wait<'g>(&self, guard: MutexGuard<'g, State>, deadline: Option<Instant>) -> MutexGuard<'g, State> {
+    /// Has the vCPU thread sleep until `deadline`, or until what it waits for is there or may be.
+    pub fn wait<'g>(
+        &self,
+        mut guard: MutexGuard<'g, State>,
+        awaited: Awaited,
+        deadline: Option<Instant>,
+    ) -> MutexGuard<'g, State> {
+        guard.awaited = Some(awaited);
         let left = deadline.map_or(Duration::MAX, |d| d.saturating_duration_since(Instant::now()));
-        if left == Duration::MAX {
-            return self.changed.wait(guard).unwrap_or_else(PoisonError::into_inner);
-        }
-        self.changed
-            .wait_timeout(guard, left)
-            .unwrap_or_else(PoisonError::into_inner)
-            .0
+        let mut guard = if left == Duration::MAX {
+            self.changed.wait(guard).unwrap_or_else(PoisonError::into_inner)
+        } else {
+            let woken = self.changed.wait_timeout(guard, left);
+            woken.unwrap_or_else(PoisonError::into_inner).0
+        };
+        guard.awaited = None;
+        guard
     }
 
     /// Makes the I/O thread look at the state again.
@@ -135,30 +171,35 @@ pub fn start(shared: Arc<Shared>, signals: OwnedFd, timeout: Option<Duration>) -
         .map(drop)
 }
 
+/// How long after it has woken the guest the thread looks at the submission ring without being told. A guest that has
+/// answered a request by then and waits for the next has rung no doorbell, each of which would have woken the thread. A
+/// guest that goes on for longer is looked at then, and rings from there on.
+const LOOK: Duration = Duration::from_millis(4);
+
 fn watch(shared: &Shared, signals: &OwnedFd, mut end: Option<Instant>) {
     let entry = |fd: RawFd, events| libc::pollfd {
         fd,
         events,
         revents: 0,
     };
+    let mut heard = false;
+    let mut look: Option<Instant> = None;
     loop {
         let mut state = shared.lock();
-        let served = {
-            let State { space, server, .. } = &mut *state;
-            server.serve(space)
-        };
-        match served {
-            Ok(true) => shared.changed.notify_all(),
-            Ok(false) => {}
-            Err(error) => stop(shared, &mut state, Stop::Protocol(error)),
+        if heard {
+            state.server.hear();
         }
-        if !state.server.has_output() {
-            shared.changed.notify_all();
+        let served = look_and_serve(&mut state, &mut look);
+        if let Err(error) = &served {
+            stop(shared, &mut state, Stop::Protocol(error.clone()));
         }
         let stopped = state.stop.is_some();
+        // poll(2) passes over negative descriptors.
+        let front = state.server.front().unwrap_or(-1);
         let mut list = vec![
             entry(shared.doorbell.as_raw_fd(), libc::POLLIN),
             entry(signals.as_raw_fd(), libc::POLLIN),
+            entry(front, libc::POLLIN),
         ];
         list.extend(
             state
@@ -168,9 +209,13 @@ fn watch(shared: &Shared, signals: &OwnedFd, mut end: Option<Instant>) {
                 .map(|(fd, events)| entry(fd, events)),
         );
         drop(state);
+        // Behind the lock, which the vCPU thread needs as soon as it is awake.
+        if served == Ok(true) {
+            shared.changed.notify_all();
+        }
 
-        let wait = match end.filter(|_| !stopped) {
-            Some(end) => millis(end.saturating_duration_since(Instant::now())),
+        let wait = match end.filter(|_| !stopped).into_iter().chain(look).min() {
+            Some(next) => millis(next.saturating_duration_since(Instant::now())),
             None => -1,
         };
         // SAFETY: the list is valid for its length.
@@ -179,6 +224,7 @@ fn watch(shared: &Shared, signals: &OwnedFd, mut end: Option<Instant>) {
         if list[0].revents != 0 {
             let _ = shared.doorbell.read();
         }
+        heard = list[2].revents != 0;
         if list[1].revents != 0
             && let Some(request) = read_signal(signals)
         {
@@ -193,6 +239,22 @@ fn watch(shared: &Shared, signals: &OwnedFd, mut end: Option<Instant>) {
             stop(shared, &mut shared.lock(), Stop::Timeout);
         }
     }
+}
+
+/// Serves the rings: whether what the vCPU thread sleeps for is there. `look` is until when no doorbell is needed.
+fn look_and_serve(state: &mut State, look: &mut Option<Instant>) -> Result<bool, ProtocolError> {
+    let awaited = state.awaited;
+    // Whoever sleeps submits nothing.
+    if look.is_some_and(|until| awaited.is_some() || until <= Instant::now()) {
+        *look = None;
+        set_looking(state.space.memory(), false)?;
+    }
+    let woken = state.serve(awaited)?;
+    if woken {
+        *look = Some(Instant::now() + LOOK);
+        set_looking(state.space.memory(), true)?;
+    }
+    Ok(woken)
 }
 
 /// Milliseconds for poll(2), rounded up so that the deadline has passed when it returns.

@@ -7,6 +7,7 @@ pub mod files;
 pub(crate) mod fixture;
 mod guest_data;
 pub mod io_thread;
+mod joined;
 pub mod objects;
 mod poll;
 pub mod ring;

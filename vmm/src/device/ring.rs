@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::mem::offset_of;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{Ordering, fence};
 
 use mote_abi::PAGE_SIZE;
 use mote_abi::layout::{COMPLETION_RING, CONTROL_PAGE, SUBMISSION_RING};
@@ -63,6 +63,17 @@ fn store(mem: &Reservation, field: usize, value: u32) -> Result<(), ProtocolErro
     page(mem, CONTROL_PAGE)?
         .store(value, field, Ordering::Release)
         .map_err(|_| ProtocolError::Unreachable)
+}
+
+/// Tells the guest whether a doorbell is needed for its submissions to be seen. What it has submitted before it could
+/// know is seen by whoever looks afterwards.
+///
+/// # Errors
+/// As [`control_page`].
+pub fn set_looking(mem: &Reservation, looking: bool) -> Result<(), ProtocolError> {
+    store(mem, offset_of!(ControlPage, looking), looking.into())?;
+    fence(Ordering::SeqCst);
+    Ok(())
 }
 
 impl Ring {

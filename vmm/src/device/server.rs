@@ -10,6 +10,7 @@ use mote_abi::ring::{SUBMISSIONS, Submission, op};
 
 use super::answer::{Attempt, Errno, Request, Wait};
 use super::files::Directory;
+use super::joined::{self, Joined};
 use super::objects::{Object, Objects};
 use super::ring::{ProtocolError, Ring};
 use super::sockets::{self, Network};
@@ -50,7 +51,7 @@ enum Direction {
 fn direction(submission: &Submission) -> Option<Direction> {
     match submission.op {
         // What was written before goes out first.
-        op::SHUTDOWN if submission.extra[0] != 0 => Some(Direction::Out),
+        op::SHUTDOWN | op::CLOSE if submission.extra[0] != 0 => Some(Direction::Out),
         op::READ | op::READ_AT | op::ACCEPT | op::RECEIVE_FROM => Some(Direction::In),
         op::WRITE | op::WRITE_AT | op::CONNECT | op::SEND_TO => Some(Direction::Out),
         _ => None,
@@ -97,17 +98,30 @@ impl Server {
     pub fn serve(&mut self, space: &Space) -> Result<bool, ProtocolError> {
         self.retry(space)?;
         // No more than fit into the ring at once: a guest that keeps adding to it does not keep this thread.
+        let mut joined = Joined::default();
         for _ in 0..SUBMISSIONS {
             let Some(submission) = self.ring.take(space.memory())? else {
                 break;
             };
-            self.submit(space, submission)?;
+            if !joined.takes(&self.objects, &submission) {
+                self.submit_joined(space, &mut joined)?;
+                if !joined.takes(&self.objects, &submission) {
+                    self.submit(space, Request { submission, done: 0 })?;
+                }
+            }
         }
+        self.submit_joined(space, &mut joined)?;
         // One submission may have taken in what another waits for.
         if self.network.has_answers() {
             self.retry(space)?;
         }
         Ok(self.ring.unread(space.memory())? > 0)
+    }
+
+    /// Whether no submission with this token is parked.
+    #[must_use]
+    pub fn is_answered(&self, token: u64) -> bool {
+        !self.parked.iter().any(|p| p.request.submission.token == token)
     }
 
     /// Whether output of the program is still to be written.
@@ -118,14 +132,30 @@ impl Server {
             .any(|p| p.request.submission.op == op::WRITE && p.request.submission.handle <= 2)
     }
 
-    /// Descriptors that the I/O thread is to wait for, each once, with the events of poll(2).
+    /// The front's socket, which the I/O thread always waits for input of: a program that serves waits for the next
+    /// request after each, and the thread is not woken to be told so.
+    #[must_use]
+    pub fn front(&self) -> Option<RawFd> {
+        self.network.front()
+    }
+
+    /// Takes in what the front has sent.
+    pub fn hear(&mut self) {
+        self.network.receive();
+    }
+
+    /// Descriptors that the I/O thread is to wait for beside [`Self::front`], each once, with the events of poll(2).
     pub fn waiting_for(&mut self) -> Vec<(RawFd, libc::c_short)> {
         self.stale = false;
         self.polled.clear();
         for wait in self.parked.iter().filter_map(|p| p.wait) {
             *self.polled.entry(wait.fd).or_default() |= wait.events;
         }
-        self.polled.iter().map(|(fd, events)| (*fd, *events)).collect()
+        let waiting_for = self.polled.iter().map(|(fd, events)| (*fd, *events)).collect();
+        if let Some(front) = self.front() {
+            *self.polled.entry(front).or_default() |= libc::POLLIN;
+        }
+        waiting_for
     }
 
     /// Whether what the I/O thread waits for is not what it should wait for.
@@ -153,14 +183,14 @@ impl Server {
         }
     }
 
-    fn submit(&mut self, space: &Space, submission: Submission) -> Result<(), ProtocolError> {
+    fn submit(&mut self, space: &Space, mut request: Request) -> Result<(), ProtocolError> {
         let Submission {
             op: operation,
             token,
             handle,
             extra,
             ..
-        } = submission;
+        } = request.submission;
         match operation {
             op::CANCEL => {
                 if let Some(index) = self
@@ -173,28 +203,45 @@ impl Server {
                 }
                 self.ring.answer(space.memory(), token, 0)
             }
+            // What comes later on the same handle waits its turn.
+            _ if self.is_behind(&request.submission) => {
+                self.parked.push(Parked { request, wait: None });
+                Ok(())
+            }
             op::CLOSE => {
                 let result = self.close(space, handle)?;
                 self.ring.answer(space.memory(), token, result)
             }
-            _ => {
-                let mut request = Request { submission, done: 0 };
-                // What comes later on the same handle waits its turn.
-                let place = queue(&submission);
-                let behind =
-                    place.is_some() && self.parked.iter().any(|p| queue(&p.request.submission) == place);
-                let wait = if behind {
-                    None
-                } else {
-                    match self.attempt(space, &mut request)? {
-                        Attempt::Done(result) => return self.ring.answer(space.memory(), token, result),
-                        Attempt::Wait(wait) => Some(wait),
-                    }
-                };
-                self.parked.push(Parked { request, wait });
-                Ok(())
-            }
+            _ => match self.attempt(space, &mut request)? {
+                Attempt::Done(result) => self.ring.answer(space.memory(), token, result),
+                Attempt::Wait(wait) => {
+                    let wait = Some(wait);
+                    self.parked.push(Parked { request, wait });
+                    Ok(())
+                }
+            },
         }
+    }
+
+    /// Serves writes that can go out together. What does not go at once is served as if each had come alone.
+    fn submit_joined(&mut self, space: &Space, joined: &mut Joined) -> Result<(), ProtocolError> {
+        let writes = joined.take();
+        let mut written = match writes.as_slice() {
+            [first, _, ..] if !self.is_behind(first) => joined::write(&mut self.objects, space, &writes),
+            _ => 0,
+        };
+        for submission in writes {
+            let done = written.min(submission.len);
+            written -= done;
+            self.submit(space, Request { submission, done })?;
+        }
+        Ok(())
+    }
+
+    /// Whether an earlier submission on the same handle has to go first.
+    fn is_behind(&self, submission: &Submission) -> bool {
+        let place = queue(submission);
+        place.is_some() && self.parked.iter().any(|p| queue(&p.request.submission) == place)
     }
 
     /// Hands a submission to whoever serves its operation.
@@ -217,18 +264,28 @@ impl Server {
             return Ok(());
         }
         let ready = poll::ready(self.parked.iter().map(|p| p.wait));
-        let accepting = self
+        let waits_here = |parked: &Parked| Network::waits_here(&parked.request.submission);
+        if self
             .parked
             .iter()
-            .any(|p| p.request.submission.op == op::ACCEPT && Network::waits_here(&p.request.submission));
-        self.network.receive(accepting);
+            .zip(&ready)
+            .any(|(parked, ready)| *ready && waits_here(parked))
+        {
+            self.network.receive();
+        }
         let mut blocked: BTreeSet<(u64, Direction)> = BTreeSet::new();
         let mut kept = Vec::new();
+        let mut closing = Vec::new();
         for (mut parked, ready) in std::mem::take(&mut self.parked).into_iter().zip(ready) {
             let place = queue(&parked.request.submission);
             let behind = place.is_some_and(|place| blocked.contains(&place));
             // What these wait for has been received above.
-            let ready = ready || Network::waits_here(&parked.request.submission);
+            let ready = ready || waits_here(&parked);
+            if !behind && parked.request.submission.op == op::CLOSE {
+                closing.push(parked.request.submission);
+                blocked.extend(place);
+                continue;
+            }
             if !behind && (ready || parked.wait.is_none()) {
                 match self.attempt(space, &mut parked.request)? {
                     Attempt::Done(result) => {
@@ -243,6 +300,10 @@ impl Server {
             kept.push(parked);
         }
         self.parked = kept;
+        for Submission { token, handle, .. } in closing {
+            let result = self.close(space, handle)?;
+            self.ring.answer(space.memory(), token, result)?;
+        }
         Ok(())
     }
 

@@ -17,6 +17,7 @@ use mote_abi::http::{Failure, RequestHead, ResponseHead, TooLong};
 use mote_abi::ring::{Submission, op};
 
 use crate::vm::ring::{Errno, Ring};
+use crate::wasi::streams::Input;
 pub(crate) use body::BodyError;
 use body::{Body, End, Place};
 pub(crate) use fields::{Fields, FieldsError, List};
@@ -38,8 +39,8 @@ pub(crate) struct BodyId(u64);
 pub(crate) struct Http {
     exchanges: BTreeMap<ExchangeId, Exchange>,
     bodies: BTreeMap<BodyId, Body>,
-    /// Exchanges whose last frames are still to be written. Nobody asks for them.
-    leaving: Vec<Exchange>,
+    /// What is still under way of exchanges that have ended. Nobody asks for it, and their handles close behind it.
+    leaving: Vec<Sender>,
     next_id: u64,
 }
 
@@ -52,12 +53,12 @@ struct Exchange {
 }
 
 impl Exchange {
-    fn new(handle: u64, queue: Frames) -> Exchange {
+    fn new(handle: u64, queue: Frames, input: Input) -> Exchange {
         Exchange {
             handle,
             answered: false,
             sender: Sender::new(handle, queue),
-            receiver: Receiver::new(handle),
+            receiver: Receiver::new(input),
         }
     }
 
@@ -90,11 +91,11 @@ impl Http {
         self.next_id
     }
 
-    /// An exchange that the front has begun.
-    pub(crate) fn accepted(&mut self, handle: u64) -> ExchangeId {
+    /// An exchange that the front has begun, with what is here of it.
+    pub(crate) fn accepted(&mut self, handle: u64, input: Input) -> ExchangeId {
         let id = ExchangeId(self.id());
         self.exchanges
-            .insert(id, Exchange::new(handle, Frames::default()));
+            .insert(id, Exchange::new(handle, Frames::default(), input));
         id
     }
 
@@ -115,7 +116,8 @@ impl Http {
             .map_err(RequestError::Errno)?;
         let id = ExchangeId(self.id());
         self.send_body(id, &mut queue, body);
-        self.exchanges.insert(id, Exchange::new(handle, queue));
+        self.exchanges
+            .insert(id, Exchange::new(handle, queue, Input::new(handle)));
         self.kick(ring, id);
         Ok(id)
     }
@@ -351,8 +353,8 @@ impl Http {
         }
     }
 
-    /// Ends all exchanges and bodies of an instance that has gone. What the answered one still has to send is sent
-    /// while others go on; a body that the program left open ends, well if the program did.
+    /// Ends all exchanges and bodies of an instance that has gone. What the answered one still has to send goes out with
+    /// the next call, and its handle closes behind it; a body that the program left open ends, well if the program did.
     pub(crate) fn leave(&mut self, ring: &mut Ring, answered: ExchangeId, well: bool) {
         for body in core::mem::take(&mut self.bodies).into_values() {
             if matches!(body.place, Place::Sent(id) if id == answered)
@@ -366,23 +368,16 @@ impl Http {
                 let _ = end.put(&mut exchange.sender.queue);
             }
         }
-        for (id, exchange) in core::mem::take(&mut self.exchanges) {
+        for (id, mut exchange) in core::mem::take(&mut self.exchanges) {
             if id == answered {
-                self.leaving.push(exchange);
+                exchange.receiver.stop(ring);
+                exchange.sender.finish(ring);
+                self.leaving.push(exchange.sender);
             } else {
                 exchange.close(ring);
             }
         }
-        self.pump(ring);
-        while self.leaving.len() > Self::LEAVING_MAX {
-            ring.wait(u64::MAX);
-            self.pump(ring);
-        }
-    }
-
-    /// Whether the handle is that of an exchange which ends by itself.
-    pub(crate) fn is_leaving(&self, handle: u64) -> bool {
-        self.leaving.iter().any(|exchange| exchange.handle == handle)
+        self.drain(ring, Self::LEAVING_MAX);
     }
 
     /// Submits what is queued.
@@ -390,20 +385,22 @@ impl Http {
         for exchange in self.exchanges.values_mut() {
             exchange.sender.pump(ring);
         }
-        for exchange in &mut self.leaving {
-            exchange.sender.pump(ring);
-        }
-        while let Some(at) = self.leaving.iter().position(|exchange| exchange.sender.is_idle()) {
-            self.leaving.swap_remove(at).close(ring);
-        }
+        self.reap(ring);
     }
 
-    /// Waits until all that is queued of left exchanges is written.
-    pub(crate) fn drain(&mut self, ring: &mut Ring) {
-        self.pump(ring);
-        while !self.leaving.is_empty() {
+    fn reap(&mut self, ring: &mut Ring) {
+        self.leaving.retain_mut(|sender| {
+            sender.reap(ring);
+            !sender.is_idle()
+        });
+    }
+
+    /// Waits until no more than `most` ended exchanges have something under way.
+    pub(crate) fn drain(&mut self, ring: &mut Ring, most: usize) {
+        self.reap(ring);
+        while self.leaving.len() > most {
             ring.wait(u64::MAX);
-            self.pump(ring);
+            self.reap(ring);
         }
     }
 }

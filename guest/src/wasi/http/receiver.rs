@@ -44,9 +44,9 @@ pub(crate) enum Stop {
 }
 
 impl Receiver {
-    pub(super) fn new(handle: u64) -> Receiver {
+    pub(super) fn new(input: Input) -> Receiver {
         Receiver {
-            input: Input::new(handle),
+            input,
             state: State::Head,
             gathered: Vec::new(),
             body: 0,

@@ -1,5 +1,6 @@
 //! The sending half of an exchange.
 
+use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
 use mote_abi::ring::{Submission, op};
@@ -10,11 +11,16 @@ use crate::vm::ring::{Ring, Token};
 /// Bytes that may wait or be under way.
 pub(super) const QUEUE_MAX: usize = 256 << 10;
 
-/// Frames go out in the order in which they are queued, one write at a time.
+/// Writes that may be under way. What comes meanwhile goes out together.
+const WRITES_MAX: usize = 4;
+
+/// Frames go out in the order in which they are queued. Nobody waits for one write to make the next.
 pub(super) struct Sender {
     handle: u64,
     pub(super) queue: Frames,
-    writing: Option<(Token, Vec<u8>)>,
+    writes: VecDeque<(Token, Vec<u8>)>,
+    /// Bytes under way.
+    under_way: usize,
     /// Nobody reads: the front has gone, or has no use for the rest.
     broken: bool,
 }
@@ -24,31 +30,57 @@ impl Sender {
         Sender {
             handle,
             queue,
-            writing: None,
+            writes: VecDeque::new(),
+            under_way: 0,
             broken: false,
         }
     }
 
-    /// Submits what waits, if nothing is under way.
+    /// Submits what waits, if not too much is under way.
     pub(super) fn pump(&mut self, ring: &mut Ring) {
-        if let Some((token, data)) = self.writing.take() {
-            match ring.take(token) {
-                None => self.writing = Some((token, data)),
-                Some(result) => self.broken |= usize::try_from(result) != Ok(data.len()),
-            }
+        self.reap(ring);
+        if self.writes.len() < WRITES_MAX {
+            self.submit(ring);
         }
-        if self.broken {
-            self.queue.take();
-        } else if self.writing.is_none() && !self.queue.bytes.is_empty() {
-            let data = self.queue.take();
-            let token = ring.submit(Submission {
-                op: op::WRITE,
-                handle: self.handle,
-                address: data.as_ptr() as u64,
-                len: data.len() as u64,
-                ..Submission::default()
-            });
-            self.writing = Some((token, data));
+    }
+
+    /// Submits all that waits, and has the handle closed once it is written.
+    pub(super) fn finish(&mut self, ring: &mut Ring) {
+        self.reap(ring);
+        self.submit(ring);
+        ring.detach(Submission {
+            op: op::CLOSE,
+            handle: self.handle,
+            extra: [1, 0],
+            ..Submission::default()
+        });
+    }
+
+    fn submit(&mut self, ring: &mut Ring) {
+        let data = self.queue.take();
+        if self.broken || data.is_empty() {
+            return;
+        }
+        let token = ring.submit(Submission {
+            op: op::WRITE,
+            handle: self.handle,
+            address: data.as_ptr() as u64,
+            len: data.len() as u64,
+            ..Submission::default()
+        });
+        self.under_way += data.len();
+        self.writes.push_back((token, data));
+    }
+
+    /// Takes in which writes have ended.
+    pub(super) fn reap(&mut self, ring: &mut Ring) {
+        while let Some((token, data)) = self.writes.front() {
+            let Some(result) = ring.take(*token) else {
+                return;
+            };
+            self.broken |= usize::try_from(result) != Ok(data.len());
+            self.under_way -= data.len();
+            self.writes.pop_front();
         }
     }
 
@@ -58,20 +90,19 @@ impl Sender {
 
     /// Bytes that may be queued at this moment.
     pub(super) fn room(&self) -> usize {
-        let under_way = self.writing.as_ref().map_or(0, |(_, data)| data.len());
-        QUEUE_MAX.saturating_sub(under_way + self.queue.bytes.len())
+        QUEUE_MAX.saturating_sub(self.under_way + self.queue.bytes.len())
     }
 
-    /// Whether all is written, or never will be.
+    /// Whether nothing is under way.
     pub(super) fn is_idle(&self) -> bool {
-        self.writing.is_none() && self.queue.bytes.is_empty()
+        self.writes.is_empty()
     }
 
     /// Gives up what waits. What is under way ends with the handle.
     pub(super) fn abandon(&mut self, ring: &mut Ring) {
         self.queue.take();
         self.broken = true;
-        if let Some((token, data)) = self.writing.take() {
+        for (token, data) in self.writes.drain(..) {
             ring.abandon(token, data);
         }
     }

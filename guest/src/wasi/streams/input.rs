@@ -22,7 +22,7 @@ pub(crate) struct Input {
 
 impl Input {
     /// Bytes of the first read. A read that fills the buffer is followed by one of twice the size.
-    const FIRST: usize = 8 << 10;
+    pub(crate) const FIRST: usize = 8 << 10;
     /// Bytes of the largest read.
     const MOST: usize = 64 << 10;
 
@@ -34,6 +34,16 @@ impl Input {
             reading: None,
             ended: false,
             failed: None,
+        }
+    }
+
+    /// That of a handle of which `len` bytes have been read into `buffer` already.
+    pub(crate) fn begun(handle: u64, buffer: Vec<u8>, len: usize) -> Input {
+        let data = 0..len.min(buffer.len());
+        Input {
+            buffer,
+            data,
+            ..Input::new(handle)
         }
     }
 

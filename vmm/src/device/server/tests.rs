@@ -128,6 +128,41 @@ fn closing_answers_what_is_parked_first() {
 }
 
 #[test]
+fn closing_can_take_its_turn_after_what_is_written() {
+    let mut f = fixture();
+    let last = |token, handle| with_token(token, extra(op::CLOSE, handle, 1));
+    f.submit(with_token(1, submission(op::WRITE, 1, 3_000_000)));
+    f.submit(with_token(2, submission(op::WRITE, 1, 5)));
+    f.submit(last(3, 1));
+    f.submit(with_token(4, submission(op::WRITE, 1, 5)));
+    f.submit(last(5, 2));
+    assert_eq!(f.completions(), [(5, 0)], "nothing is before it");
+    assert!(!f.server.is_answered(3));
+    let mut buffer = vec![0; 65536];
+    let mut got = 0;
+    while !f.server.is_answered(3) {
+        got += f.output.read(&mut buffer).unwrap();
+        f.serve().unwrap();
+    }
+    assert_eq!(f.completions(), [(1, 3_000_000), (2, 5), (4, CANCELED), (3, 0)]);
+    assert!(got <= 3_000_005);
+    assert_eq!(f.call(submission(op::WRITE, 1, 5)), -i64::from(libc::EBADF));
+}
+
+#[test]
+fn closing_that_waits_for_its_turn_is_overtaken_and_taken_back() {
+    let mut f = fixture();
+    let last = |token| with_token(token, extra(op::CLOSE, 1, 1));
+    f.submit(with_token(1, submission(op::WRITE, 1, 3_000_000)));
+    f.submit(last(2));
+    f.submit(with_token(3, extra(op::CANCEL, 0, 2)));
+    assert_eq!(f.completions(), [(2, CANCELED), (3, 0)]);
+    f.submit(last(4));
+    f.submit(with_token(5, submission(op::CLOSE, 1, 0)));
+    assert_eq!(f.completions(), [(1, CANCELED), (4, CANCELED), (5, 0)]);
+}
+
+#[test]
 fn the_vmm_can_speak_after_the_program_closed_its_standard_error() {
     let mut f = fixture();
     assert_eq!(f.call(submission(op::CLOSE, 2, 0)), 0);

@@ -38,7 +38,7 @@ pub(super) fn serve(
     match request.submission.op {
         op::SOCKET => network.socket(objects, request),
         op::HTTP_REQUEST => network.http_request(objects, request),
-        op::ACCEPT if request.submission.handle == HTTP_INCOMING => network.accept(objects, request),
+        op::ACCEPT if request.submission.handle == HTTP_INCOMING => network.accept(objects, space, request),
         op::ACCEPT => accept(objects, space, &request.submission),
         op::CONNECT => connect(network, objects, space, request),
         op::RECEIVE_FROM => receive(network, objects, space, &request.submission),

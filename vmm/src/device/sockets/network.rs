@@ -2,17 +2,18 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
+use std::os::fd::{OwnedFd, RawFd};
 
-use mote_abi::ring::{HTTP_INCOMING, Submission, op};
+use mote_abi::ring::{ACCEPTED_SHIFT, HTTP_INCOMING, Submission, TRANSFER_MAX, op};
 use mote_config::broker::{ANSWER_LEN, Request as Asked};
 use mote_config::front::vm;
 
 use super::super::answer::{Attempt, Errno, Request, Wait};
 use super::super::objects::{Object, Objects};
-use super::super::stream::Stream;
+use super::super::stream::{Progress as Read, Stream};
 use super::channel::{Channel, Message};
 use super::socket::Socket;
+use crate::memory::Space;
 
 /// Most incoming HTTP requests that are kept before the guest takes them. The front waits for one to be done before it
 /// hands over the next.
@@ -145,9 +146,14 @@ impl Network {
         }
     }
 
+    /// The front's socket, as long as it is of use.
+    pub(in crate::device) fn front(&self) -> Option<RawFd> {
+        let front = self.front.as_ref().filter(|front| !front.ended());
+        front.map(Channel::fd)
+    }
+
     /// Serves ACCEPT on [`HTTP_INCOMING`]. EPIPE once the front has gone.
-    pub(super) fn accept(&mut self, objects: &mut Objects, request: &mut Request) -> Attempt {
-        self.receive(true);
+    pub(super) fn accept(&mut self, objects: &mut Objects, space: &Space, request: &mut Request) -> Attempt {
         let Some(front) = &mut self.front else {
             return Errno(libc::EBADF).into();
         };
@@ -164,7 +170,16 @@ impl Network {
             }
         }
         match self.incoming.pop_front() {
-            Some(fd) => objects.insert(Object::Stream(Stream::nonblocking(fd))).into(),
+            Some(fd) => {
+                let mut stream = Stream::nonblocking(fd);
+                match begin(&mut stream, space, &request.submission) {
+                    Ok(read) => {
+                        let handle = objects.insert(Object::Stream(stream));
+                        handle.map(|handle| handle | read << ACCEPTED_SHIFT).into()
+                    }
+                    Err(errno) => errno.into(),
+                }
+            }
             None if front.ended() => Errno(libc::EPIPE).into(),
             None => Attempt::Wait(Wait {
                 fd: front.fd(),
@@ -173,14 +188,14 @@ impl Network {
         }
     }
 
-    /// Takes in what the helpers have sent, if somebody waits for it.
-    pub(in crate::device) fn receive(&mut self, accepting: bool) {
+    /// Takes in what the helpers have sent.
+    pub(in crate::device) fn receive(&mut self) {
         if let Some(broker) = self.broker.as_mut().filter(|broker| broker.is_asked()) {
             while let Some(message) = broker.receive() {
                 broker.answer(broker_answer(message));
             }
         }
-        let Some(front) = self.front.as_mut().filter(|front| accepting || front.is_asked()) else {
+        let Some(front) = self.front.as_mut() else {
             return;
         };
         while let Some(mut message) = front.receive() {
@@ -223,6 +238,20 @@ impl Network {
             channel.forget(request.done);
         }
     }
+}
+
+/// Reads what is there already of a request: the number of bytes. What hinders it is told by a later read.
+fn begin(stream: &mut Stream, space: &Space, submission: &Submission) -> Result<u64, Errno> {
+    let Submission { address, len, .. } = *submission;
+    if len > TRANSFER_MAX {
+        return Err(Errno(libc::EINVAL));
+    }
+    let parts = space.resolve(address, len, true);
+    let part = parts.map_err(|_| Errno(libc::EFAULT))?.into_iter().next();
+    Ok(match part.map(|mut part| stream.read(&mut part)) {
+        Some(Read::Bytes(read)) => read as u64,
+        _ => 0,
+    })
 }
 
 /// What became of a question.

@@ -3,14 +3,15 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
-use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use mote_abi::net::{Address, family, kind, option};
-use mote_abi::ring::{HTTP_INCOMING, Submission, op};
+use mote_abi::ring::{Submission, op};
 
 use super::{Grants, Network, Reach};
 use crate::device::fixture::{Fixture, fixture};
+
+mod front;
 
 /// Where tests put addresses and data in guest memory.
 const ADDRESS: u64 = 0;
@@ -401,49 +402,4 @@ fn answers_of_the_broker_find_those_who_asked() {
         ..Submission::default()
     };
     assert_eq!(f.call(ask), -i64::from(libc::EPIPE));
-}
-
-#[test]
-fn streams_of_the_front() {
-    let mut net = net(Reach::Nothing);
-    let accept = Submission {
-        op: op::ACCEPT,
-        handle: HTTP_INCOMING,
-        ..Submission::default()
-    };
-    let ask = Submission {
-        op: op::HTTP_REQUEST,
-        ..Submission::default()
-    };
-    let (asked, accepted) = (net.submit(ask), net.submit(accept));
-    assert!(net.f.completions().is_empty());
-    assert_eq!(received(&net.front), b"O");
-    assert_eq!(received(&net.front), b"A");
-    assert!(net.f.completions().is_empty());
-    assert_eq!(received(&net.front), b"", "ready is said once");
-    let streams: Vec<_> = (0..2).map(|_| UnixStream::pair().unwrap()).collect();
-    for (ours, _) in &streams {
-        ours.set_nonblocking(true).unwrap();
-    }
-    hand_over(&net.front, b"R", Some(streams[0].0.as_raw_fd()));
-    hand_over(&net.front, b"O", Some(streams[1].0.as_raw_fd()));
-    let got = net.f.completions();
-    for (token, stream) in [(accepted, 0), (asked, 1)] {
-        let (_, handle) = got.iter().find(|(t, _)| *t == token).unwrap();
-        let data = net.f.put(DATA, b"x");
-        let write = Submission {
-            op: op::WRITE,
-            handle: u64::try_from(*handle).unwrap(),
-            address: data,
-            len: 1,
-            ..Submission::default()
-        };
-        assert_eq!(net.result(write), 1);
-        let mut byte = [0];
-        (&streams[stream].1).read_exact(&mut byte).unwrap();
-        assert_eq!(&byte, b"x");
-    }
-    let Net { front, mut f, .. } = net;
-    drop(front);
-    assert_eq!(f.call(accept), -i64::from(libc::EPIPE));
 }
