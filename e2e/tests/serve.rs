@@ -12,7 +12,7 @@ use mote_e2e::{
     kvm, paths,
     serve::{
         Ended, Server,
-        load::{self, Bulk, Sender, connect, connect_http2, get, read, send},
+        load::{self, Bulk, Sender, connect, connect_http2, get, next, read, send},
     },
 };
 use tokio::{
@@ -117,6 +117,30 @@ fn what_fails_is_500_and_the_next_request_is_served() {
     let ended = server.wait();
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     assert!(ended.stderr.contains("as asked"), "{}", ended.stderr);
+}
+
+#[test]
+fn what_is_flushed_goes_out_while_the_program_works_on() {
+    if !kvm::ready() {
+        return;
+    }
+    let server = Server::start(&["--max-vms", "1", "--drain", "0s"], &program());
+    run(async {
+        // The VM sleeps, and is woken for the request.
+        get(server.address, "/hello").await.unwrap();
+        let pieces = async {
+            let mut sender = connect(server.address).await.unwrap();
+            let response = send(&mut sender, "/spin-late", Bulk::default()).await.unwrap();
+            let mut body = response.into_body();
+            for expected in ["begin", "more"] {
+                let data = next(&mut body).await.unwrap().unwrap().into_data().unwrap();
+                assert_eq!(data, expected);
+            }
+        };
+        timeout(Duration::from_secs(10), pieces).await.unwrap();
+    });
+    server.signal(libc::SIGTERM);
+    assert_eq!(server.wait().code, Some(0));
 }
 
 #[test]

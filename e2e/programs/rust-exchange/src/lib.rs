@@ -53,9 +53,15 @@ impl wasip2::exports::http::incoming_handler::Guest for Handler {
                 body.write().unwrap().blocking_write_and_flush(b"begin").unwrap();
                 panic!("as asked")
             }
-            "/spin" => loop {
-                std::hint::spin_loop();
-            },
+            "/spin" => spin(u64::MAX),
+            "/spin-late" => {
+                let body = begin(out, 200, &[]);
+                let stream = body.write().unwrap();
+                stream.blocking_write_and_flush(b"begin").unwrap();
+                spin(100_000_000);
+                stream.blocking_write_and_flush(b"more").unwrap();
+                spin(u64::MAX);
+            }
             "/eat" => {
                 let most = query.parse().unwrap_or(usize::MAX);
                 let mut eaten: Vec<Vec<u8>> = Vec::new();
@@ -67,6 +73,13 @@ impl wasip2::exports::http::incoming_handler::Guest for Handler {
             "/fetch" => text(out, 200, &format!("{}\n", fetch::fetch(query))),
             _ => text(out, 404, "nothing there\n"),
         }
+    }
+}
+
+/// Works on without asking anybody for anything, the time included.
+fn spin(turns: u64) {
+    for turn in 0..turns {
+        std::hint::black_box(turn);
     }
 }
 
