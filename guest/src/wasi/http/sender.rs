@@ -1,12 +1,10 @@
 //! The sending half of an exchange.
 
-use alloc::collections::VecDeque;
-use alloc::vec::Vec;
-
 use mote_abi::ring::{Submission, op};
 
 use super::frames::Frames;
-use crate::vm::ring::{Ring, Token};
+use crate::vm::ring::Ring;
+use crate::wasi::streams::Output;
 
 /// Bytes that may wait or be under way.
 pub(super) const QUEUE_MAX: usize = 256 << 10;
@@ -18,9 +16,7 @@ const WRITES_MAX: usize = 4;
 pub(super) struct Sender {
     handle: u64,
     pub(super) queue: Frames,
-    writes: VecDeque<(Token, Vec<u8>)>,
-    /// Bytes under way.
-    under_way: usize,
+    output: Output,
     /// Nobody reads: the front has gone, or has no use for the rest.
     broken: bool,
 }
@@ -30,8 +26,7 @@ impl Sender {
         Sender {
             handle,
             queue,
-            writes: VecDeque::new(),
-            under_way: 0,
+            output: Output::new(handle),
             broken: false,
         }
     }
@@ -39,7 +34,7 @@ impl Sender {
     /// Submits what waits, if not too much is under way.
     pub(super) fn pump(&mut self, ring: &mut Ring) {
         self.reap(ring);
-        if self.writes.len() < WRITES_MAX {
+        if self.output.under_way().0 < WRITES_MAX {
             self.submit(ring);
         }
     }
@@ -58,30 +53,14 @@ impl Sender {
 
     fn submit(&mut self, ring: &mut Ring) {
         let data = self.queue.take();
-        if self.broken || data.is_empty() {
-            return;
+        if !self.broken && !data.is_empty() {
+            self.output.submit(ring, data);
         }
-        let token = ring.submit(Submission {
-            op: op::WRITE,
-            handle: self.handle,
-            address: data.as_ptr() as u64,
-            len: data.len() as u64,
-            ..Submission::default()
-        });
-        self.under_way += data.len();
-        self.writes.push_back((token, data));
     }
 
     /// Takes in which writes have ended.
     pub(super) fn reap(&mut self, ring: &mut Ring) {
-        while let Some((token, data)) = self.writes.front() {
-            let Some(result) = ring.take(*token) else {
-                return;
-            };
-            self.broken |= usize::try_from(result) != Ok(data.len());
-            self.under_way -= data.len();
-            self.writes.pop_front();
-        }
+        self.broken |= self.output.check(ring).is_err();
     }
 
     pub(super) fn is_broken(&self) -> bool {
@@ -90,20 +69,18 @@ impl Sender {
 
     /// Bytes that may be queued at this moment.
     pub(super) fn room(&self) -> usize {
-        QUEUE_MAX.saturating_sub(self.under_way + self.queue.bytes.len())
+        QUEUE_MAX.saturating_sub(self.output.under_way().1 + self.queue.bytes.len())
     }
 
     /// Whether nothing is under way.
     pub(super) fn is_idle(&self) -> bool {
-        self.writes.is_empty()
+        self.output.under_way().0 == 0
     }
 
     /// Gives up what waits. What is under way ends with the handle.
     pub(super) fn abandon(&mut self, ring: &mut Ring) {
         self.queue.take();
         self.broken = true;
-        for (token, data) in self.writes.drain(..) {
-            ring.abandon(token, data);
-        }
+        self.output.abandon(ring);
     }
 }

@@ -41,10 +41,7 @@ impl Output {
 
     /// Bytes that can be written without waiting. An error belongs to an earlier write.
     pub(crate) fn permit(&mut self, ring: &mut Ring) -> Result<usize, Errno> {
-        self.reap(ring);
-        if let Some(errno) = self.failed.take() {
-            return Err(errno);
-        }
+        self.check(ring)?;
         if self.writes.len() >= Self::WRITES {
             return Ok(0);
         }
@@ -65,11 +62,30 @@ impl Output {
         if data.is_empty() {
             return Ok(());
         }
+        self.submit(ring, data);
+        ring.kick();
+        Ok(())
+    }
+
+    /// Puts a write of `data` into the ring, whether there is room or not.
+    pub(crate) fn submit(&mut self, ring: &mut Ring, data: Vec<u8>) {
         let token = ring.submit(self.request(&data));
         self.under_way += data.len();
         self.writes.push_back(Write { token, data });
-        ring.kick();
-        Ok(())
+    }
+
+    /// Writes and bytes under way when [`Self::check`] last looked.
+    pub(crate) fn under_way(&self) -> (usize, usize) {
+        (self.writes.len(), self.under_way)
+    }
+
+    /// Takes in which writes have ended: the error of one of them, once.
+    pub(crate) fn check(&mut self, ring: &mut Ring) -> Result<(), Errno> {
+        self.reap(ring);
+        match self.failed.take() {
+            Some(errno) => Err(errno),
+            None => Ok(()),
+        }
     }
 
     /// Writes all of `data` from where it stands, and waits until that is done. An error may belong to an earlier write.
@@ -91,10 +107,7 @@ impl Output {
             let result = ring.wait_for(write.token);
             self.finish(&write.data, result);
         }
-        match self.failed.take() {
-            Some(errno) => Err(errno),
-            None => Ok(()),
-        }
+        self.check(ring)
     }
 
     /// Lets what is under way go on without anybody to ask for it. The handle stays open.
