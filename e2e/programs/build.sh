@@ -42,7 +42,7 @@ rust() {
     (cd "$here/rust-exchange" && cargo build --quiet --locked --release --target wasm32-wasip2 \
         --target-dir "$work/target-programs")
     put "$work/target-programs/wasm32-wasip2/release/exchange.wasm" "$out/exchange-rust.wasm"
-    for bin in fetch lookup; do
+    for bin in fetch given lookup; do
         put "$work/target-programs/wasm32-wasip2/release/$bin.wasm" "$out/$bin-rust.wasm"
     done
     (cd "$here/rust-http" && cargo build --quiet --locked --release --target wasm32-wasip2 \

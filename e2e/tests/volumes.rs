@@ -167,6 +167,14 @@ fn working_directory_and_user() {
             .working_dir("/work");
         let text = pod.output(&relative).unwrap();
         assert!(text.starts_with("here.txt: in the working directory\n"), "{text}");
+        let component = Image::program("volumes-cwd", Form::Rootfs, "given-rust").file("/work/here.txt", b"");
+        component.import(daemon).unwrap();
+        let told = Spec::new("told", &component.name).args(&["cwd"]);
+        assert_eq!(pod.output(&told).unwrap(), "/\n");
+        let told = Spec::new("told-work", &component.name)
+            .args(&["cwd"])
+            .working_dir("/work");
+        assert_eq!(pod.output(&told).unwrap(), "/work\n");
         let user = |name: &str, path: &str| {
             Spec::new(name, &image)
                 .args(&["write", path, "x"])

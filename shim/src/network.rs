@@ -71,7 +71,8 @@ impl Reach {
         }
         Network {
             broker_fd: None,
-            sockets: true,
+            tcp: true,
+            udp: true,
             name_lookup: true,
             http: true,
             resolv_conf: text(self.resolv_conf.as_deref()),
@@ -154,7 +155,7 @@ mod tests {
     fn the_pods_network_is_granted_unless_taken_away() {
         let pod = r#"{"linux": {"namespaces": [{"type": "network", "path": "/run/netns/n1"}]}}"#;
         let granted = reach(pod).unwrap();
-        assert!(granted.config().sockets && granted.config().http);
+        assert!(granted.config().tcp && granted.config().udp && granted.config().http);
         assert_eq!(granted.namespace, Some("/run/netns/n1".into()));
         let host = reach("{}").unwrap();
         assert!(host.granted && host.namespace.is_none());

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use mote_abi::code::Kind;
-use mote_config::{Preopen, VERSION, VmmConfig};
+use mote_config::{Limits, Preopen, VERSION, VmmConfig};
 use mote_launch::{Launch, NodeError, Place, Source};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -118,8 +118,13 @@ impl Node {
             env: grant.env.clone(),
             memory_limit: grant.memory_limit,
             preopens: directories.iter().map(|(guest, _)| preopen(guest)).collect(),
+            cwd: match directories.get(1) {
+                Some(_) => grant.cwd.to_str().map(str::to_owned),
+                None => Some("/".to_owned()),
+            },
             user: Some(grant.user.clone()),
             network: program.0.uses(grant.network.config()),
+            limits: Limits::default(),
             front_fd: None,
             serve: false,
             log_prefix: false,
@@ -154,7 +159,7 @@ impl Node {
                 .new_session(true)
                 .controlling_terminal(stdio.console.is_some())
                 .place(place.clone());
-            if config.network.sockets || config.network.name_lookup {
+            if config.network.needs_broker() {
                 launch = launch.broker(grant.network.broker()?);
             }
             if config.network.http {

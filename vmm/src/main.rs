@@ -118,6 +118,8 @@ fn start(begun: u64, begun_us: u64, report: Option<&mut File>) -> Result<Exit, S
         memory_limit: config.memory_limit,
         preopens: &config.preopens,
         network: &config.network,
+        cwd: config.cwd.as_deref(),
+        limits: config.limits,
         serve: config.serve,
         log_prefix: config.log_prefix,
         terminals,
@@ -186,9 +188,7 @@ fn start(begun: u64, begun_us: u64, report: Option<&mut File>) -> Result<Exit, S
 /// What the program may use of the network.
 fn network(config: &VmmConfig) -> Result<Grants, StartError> {
     let network = &config.network;
-    let reach = if network.sockets {
-        Reach::Everything
-    } else if network.name_lookup {
+    let otherwise = if network.name_lookup {
         let servers = mote_resolver::Conf::parse(&network.resolv_conf).servers;
         Reach::Only(
             servers
@@ -199,8 +199,16 @@ fn network(config: &VmmConfig) -> Result<Grants, StartError> {
     } else {
         Reach::Nothing
     };
+    let reach = |granted| {
+        if granted {
+            Reach::Everything
+        } else {
+            otherwise.clone()
+        }
+    };
     Ok(Grants {
-        reach,
+        tcp: reach(network.tcp),
+        udp: reach(network.udp),
         broker: network.broker_fd.map(inherited).transpose()?,
         front: config.front_fd.map(inherited).transpose()?,
         http: network.http,

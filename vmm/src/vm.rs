@@ -14,7 +14,7 @@ use mote_abi::layout::{
     IDT, KERNEL_STACK_TOP, MMAP_START, RODATA, STACK_TOP, STUBS, SYSTEM_END, TEXT, TRAP_PAGE,
 };
 use mote_abi::{LARGE_PAGE_SIZE, PAGE_SIZE, boot};
-use mote_config::{Network, Preopen};
+use mote_config::{Limits, Network, Preopen};
 use vm_memory::{Bytes, VolatileSlice};
 
 use crate::image::IMAGE;
@@ -74,6 +74,9 @@ pub struct Program<'a> {
     /// Guest paths of the preopened directories.
     pub preopens: &'a [Preopen],
     pub network: &'a Network,
+    /// The working directory that the program is told of.
+    pub cwd: Option<&'a str>,
+    pub limits: Limits,
     /// A component that is a command as well is to serve.
     pub serve: bool,
     pub log_prefix: bool,
@@ -140,6 +143,7 @@ impl Prepared {
         boot.grants = grants(program);
         boot.args_len = args.len() as u64;
         boot.terminals = program.terminals;
+        boot.limits = limits(program.limits);
         fill_entropy(&mut boot.entropy)?;
         prepared.write_boot(&boot)?;
         Ok(prepared)
@@ -330,7 +334,17 @@ fn boot_page(mode: u64) -> BootPage {
         grants: 0,
         terminals: 0,
         mode,
+        limits: boot::Limits::DEFAULT,
         entropy: [0; 256],
+    }
+}
+
+fn limits(given: Limits) -> boot::Limits {
+    let usual = boot::Limits::DEFAULT;
+    boot::Limits {
+        resources: given.resources.unwrap_or(usual.resources),
+        random_bytes: given.random_bytes.unwrap_or(usual.random_bytes),
+        http_fields: given.http_fields.unwrap_or(usual.http_fields),
     }
 }
 
@@ -338,7 +352,8 @@ fn boot_page(mode: u64) -> BootPage {
 fn grants(program: &Program<'_>) -> u32 {
     let network = program.network;
     let bits = [
-        (network.sockets, grant::SOCKETS),
+        (network.tcp, grant::TCP),
+        (network.udp, grant::UDP),
         (network.name_lookup, grant::NAME_LOOKUP),
         (network.http, grant::HTTP),
         (program.log_prefix, grant::LOG_PREFIX),
@@ -369,6 +384,7 @@ fn args_block(program: &Program<'_>) -> Result<Vec<u8>, VmError> {
     program.preopens.iter().for_each(|p| put(&[&p.guest]));
     put(&[&program.network.resolv_conf]);
     put(&[&program.network.hosts]);
+    put(&[program.cwd.unwrap_or_default()]);
     let len = block.len() as u64;
     if len > ARGS_MAX {
         Err(VmError::Args(len))

@@ -13,7 +13,7 @@ pub(crate) mod streams;
 use alloc::vec::Vec;
 use core::fmt;
 
-use mote_abi::boot::BootPage;
+use mote_abi::boot::{BootPage, Limits};
 use mote_abi::layout::ARGS;
 use wasmtime::component::ResourceTable;
 
@@ -36,8 +36,11 @@ pub(crate) struct Host {
     /// Texts of resolv.conf(5) and hosts(5).
     pub(crate) resolv_conf: &'static str,
     pub(crate) hosts: &'static str,
+    /// The working directory, empty if there is none to speak of.
+    pub(crate) cwd: &'static str,
     /// See `mote_abi::boot::grant`.
     pub(crate) grants: u32,
+    pub(crate) limits: Limits,
     pub(crate) ring: Ring,
     pub(crate) stdio: Stdio,
     pub(crate) files: Files,
@@ -64,6 +67,12 @@ impl fmt::Display for Exit {
 
 impl core::error::Error for Exit {}
 
+fn table(limits: &Limits) -> ResourceTable {
+    let mut table = ResourceTable::new();
+    table.set_max_capacity(size(limits.resources));
+    table
+}
+
 impl Host {
     pub(crate) fn new(boot: &'static BootPage) -> Host {
         let mut block = Block {
@@ -80,7 +89,9 @@ impl Host {
             preopens,
             resolv_conf: block.next(),
             hosts: block.next(),
+            cwd: block.next(),
             grants: boot.grants,
+            limits: boot.limits,
             ring: Ring::new(),
             stdio: Stdio::new(boot.terminals),
             files: Files::default(),
@@ -88,7 +99,7 @@ impl Host {
             entropy: Entropy::new(boot),
             insecure: 0,
             insecure_seed: None,
-            table: ResourceTable::new(),
+            table: table(&boot.limits),
         }
     }
 
@@ -117,7 +128,7 @@ impl Host {
             let _ = self.files.close(&mut self.ring, *handle);
         }
         self.ring.settle(&left);
-        self.table = ResourceTable::new();
+        self.table = table(&self.limits);
         self.insecure_seed = None;
     }
 

@@ -140,7 +140,8 @@ pub(crate) struct Given {
         value_delimiter = ','
     )]
     pub(crate) wasm: Vec<options::Wasm>,
-    /// The wasmtime command's spelling: inherit-env, inherit-network, allow-ip-name-lookup, http, tcp, udp.
+    /// The wasmtime command's spelling: inherit-env, inherit-network, tcp, udp, allow-ip-name-lookup, http, cwd=PATH,
+    /// max-resources=N, max-random-size=BYTES, max-http-fields-size=BYTES.
     #[arg(
         short = 'S',
         long = "wasi",

@@ -3,7 +3,7 @@
 use std::{fs::File, time::Duration};
 
 use anyhow::anyhow;
-use mote_config::{Network, Preopen, User};
+use mote_config::{Limits, Network, Preopen, User};
 
 use crate::{
     args, folders, network,
@@ -18,6 +18,8 @@ pub(crate) struct Given {
     /// Whom files are reached as, if there are any.
     pub(crate) user: Option<User>,
     pub(crate) network: Network,
+    pub(crate) cwd: Option<String>,
+    pub(crate) limits: Limits,
     /// Bytes.
     pub(crate) memory: u64,
     pub(crate) timeout: Option<Duration>,
@@ -37,6 +39,16 @@ impl Given {
                 Wasm::MaxMemorySize(size) => memory = size,
             }
         }
+        let (mut cwd, mut limits) = (None, Limits::default());
+        for option in &given.wasi {
+            match option {
+                Wasi::Cwd(path) => cwd = Some(path.clone()),
+                Wasi::MaxResources(most) => limits.resources = Some(*most),
+                Wasi::MaxRandomSize(most) => limits.random_bytes = Some(*most),
+                Wasi::MaxHttpFieldsSize(most) => limits.http_fields = Some(*most),
+                _ => {}
+            }
+        }
         let preopens: Vec<Preopen> = dirs(given)
             .map(|dir| Preopen {
                 guest: dir.guest.clone(),
@@ -49,6 +61,8 @@ impl Given {
             user: (!preopens.is_empty()).then(folders::caller).transpose()?,
             preopens,
             network: network::configure(&given.network, &given.wasi)?,
+            cwd,
+            limits,
             memory: options::memory_limit(memory).map_err(anyhow::Error::msg)?,
             timeout,
         })
@@ -123,6 +137,25 @@ mod tests {
         }
         assert_eq!(given(&[]).unwrap().memory, 1 << 30);
         assert!(given(&["--memory", "1"]).is_err());
+    }
+
+    #[test]
+    fn what_the_runtime_gives_is_limited() {
+        let usual = given(&[]).unwrap();
+        assert_eq!((usual.cwd, usual.limits), (None, Limits::default()));
+        let line = [
+            "-S",
+            "cwd=/a,max-resources=3",
+            "-Smax-random-size=5,max-http-fields-size=7",
+        ];
+        let given = given(&line).unwrap();
+        assert_eq!(given.cwd.as_deref(), Some("/a"));
+        let limits = Limits {
+            resources: Some(3),
+            random_bytes: Some(5),
+            http_fields: Some(7),
+        };
+        assert_eq!(given.limits, limits);
     }
 
     #[test]

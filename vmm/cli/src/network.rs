@@ -13,19 +13,26 @@ const FILE_MAX: u64 = 256 << 10;
 /// The grants of a command line.
 pub(crate) fn configure(args: &args::Network, wasi: &[Wasi]) -> anyhow::Result<Network> {
     let mut network = Network {
-        sockets: args.net,
+        tcp: args.net,
+        udp: args.net,
         name_lookup: args.net,
         http: args.net,
         ..Network::default()
     };
+    // As the wasmtime command has it: `tcp` and `udp` take away, and give nothing that the network as such does not.
+    let (mut tcp, mut udp) = (true, true);
     for option in wasi {
         match *option {
-            Wasi::Sockets(on) => network.sockets = on,
+            Wasi::Sockets(on) => (network.tcp, network.udp) = (on, on),
+            Wasi::Tcp(on) => tcp = on,
+            Wasi::Udp(on) => udp = on,
             Wasi::NameLookup(on) => network.name_lookup = on,
             Wasi::Http(on) => network.http = on,
-            Wasi::Environment(_) | Wasi::Nothing => {}
+            _ => {}
         }
     }
+    network.tcp &= tcp;
+    network.udp &= udp;
     if network.name_lookup || network.http {
         network.resolv_conf = text(args.resolv_conf.as_deref(), "/etc/resolv.conf")?;
         network.hosts = text(args.hosts.as_deref(), "/etc/hosts")?;
@@ -63,9 +70,12 @@ mod tests {
     fn nothing_is_granted_unless_it_is_asked_for() {
         assert_eq!(granted(&[]).unwrap(), Network::default());
         let all = granted(&["--net"]).unwrap();
-        assert!(all.sockets && all.name_lookup && all.http);
+        assert!(all.tcp && all.udp && all.name_lookup && all.http);
         let some = granted(&["-S", "inherit-network,tcp", "-Sallow-ip-name-lookup=n"]).unwrap();
-        assert!(some.sockets && !some.name_lookup && !some.http && some.hosts.is_empty());
+        assert!(some.tcp && some.udp && !some.name_lookup && !some.http && some.hosts.is_empty());
+        let udp = granted(&["-S", "tcp=n", "--net"]).unwrap();
+        assert!(!udp.tcp && udp.udp && udp.name_lookup);
+        assert_eq!(granted(&["-S", "tcp,udp"]).unwrap(), Network::default());
         assert!(!granted(&["--net", "-S", "http=n"]).unwrap().http);
     }
 

@@ -120,35 +120,59 @@ impl Dir {
 }
 
 /// An option of the wasmtime command's `-S` that Mote has under another name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Wasi {
     Environment(bool),
+    /// TCP and UDP.
     Sockets(bool),
+    Tcp(bool),
+    Udp(bool),
     NameLookup(bool),
     Http(bool),
+    Cwd(String),
+    MaxResources(u64),
+    MaxRandomSize(u64),
+    MaxHttpFieldsSize(u64),
     /// What is so anyway.
     Nothing,
 }
+
+const SUPPORTED: &str = "inherit-env, inherit-network, tcp, udp, allow-ip-name-lookup, http, cwd, max-resources, \
+                         max-random-size and max-http-fields-size";
 
 impl FromStr for Wasi {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Wasi, String> {
-        let (name, value) = text.split_once('=').unwrap_or((text, "y"));
-        let on = match value {
-            "y" | "yes" | "true" => true,
-            "n" | "no" | "false" => false,
-            _ => return Err(format!("-S {text}: expected y or n")),
+        let (name, value) = match text.split_once('=') {
+            Some((name, value)) => (name, Some(value)),
+            None => (text, None),
         };
-        match (name, on) {
-            ("inherit-env", _) => Ok(Wasi::Environment(on)),
-            ("inherit-network", _) => Ok(Wasi::Sockets(on)),
-            ("allow-ip-name-lookup", _) => Ok(Wasi::NameLookup(on)),
-            ("http", _) => Ok(Wasi::Http(on)),
-            ("tcp" | "udp" | "cli" | "common", true) => Ok(Wasi::Nothing),
-            _ => Err(format!(
-                "-S {text} is not supported; inherit-env, inherit-network, allow-ip-name-lookup, http, tcp and udp are"
-            )),
+        let on = || match value {
+            None | Some("y" | "yes" | "true") => Ok(true),
+            Some("n" | "no" | "false") => Ok(false),
+            Some(_) => Err(format!("-S {text}: expected y or n")),
+        };
+        let number = || {
+            let number = value.and_then(|value| value.parse().ok());
+            number.ok_or_else(|| format!("-S {text}: expected a number, {name}=N"))
+        };
+        match name {
+            "inherit-env" => on().map(Wasi::Environment),
+            "inherit-network" => on().map(Wasi::Sockets),
+            "tcp" => on().map(Wasi::Tcp),
+            "udp" => on().map(Wasi::Udp),
+            "allow-ip-name-lookup" => on().map(Wasi::NameLookup),
+            "http" => on().map(Wasi::Http),
+            "cwd" => match value {
+                Some(path) if !path.is_empty() => Ok(Wasi::Cwd(path.to_owned())),
+                _ => Err(format!("-S {text}: expected a path, cwd=PATH")),
+            },
+            "max-resources" => number().map(Wasi::MaxResources),
+            "max-random-size" => number().map(Wasi::MaxRandomSize),
+            "max-http-fields-size" => number().map(Wasi::MaxHttpFieldsSize),
+            "cli" | "common" | "cli-exit-with-code" if on() == Ok(true) => Ok(Wasi::Nothing),
+            _ => Err(format!("-S {text} is not supported; {SUPPORTED} are")),
         }
     }
 }
@@ -247,11 +271,24 @@ mod tests {
             ("inherit-network=n", Wasi::Sockets(false)),
             ("allow-ip-name-lookup=y", Wasi::NameLookup(true)),
             ("http", Wasi::Http(true)),
-            ("tcp=yes", Wasi::Nothing),
+            ("tcp=yes", Wasi::Tcp(true)),
+            ("udp=n", Wasi::Udp(false)),
+            ("cli", Wasi::Nothing),
+            ("cwd=/a=b", Wasi::Cwd("/a=b".into())),
+            ("max-resources=100", Wasi::MaxResources(100)),
         ] {
             assert_eq!(text.parse(), Ok(option), "{text}");
         }
-        for text in ["", "udp=n", "nn", "http=1"] {
+        for text in [
+            "",
+            "nn",
+            "http=1",
+            "cli=n",
+            "cwd",
+            "cwd=",
+            "max-resources",
+            "max-random-size=-1",
+        ] {
             assert!(text.parse::<Wasi>().is_err(), "{text}");
         }
     }

@@ -49,7 +49,7 @@ pub(crate) fn run(args: &args::Run) -> anyhow::Result<ExitCode> {
     for folder in folders {
         launch = launch.preopen(folder);
     }
-    if config.network.sockets || config.network.name_lookup {
+    if config.network.needs_broker() {
         launch = launch.broker(broker::start(None).context("cannot start the broker of sockets")?);
     }
     if config.network.http {
@@ -110,7 +110,9 @@ fn configure(args: &args::Run) -> anyhow::Result<(PathBuf, VmmConfig)> {
         memory_limit: given.memory,
         user: given.user,
         preopens: given.preopens,
+        cwd: given.cwd,
         network: given.network,
+        limits: given.limits,
         front_fd: None,
         serve: false,
         log_prefix: false,

@@ -11,7 +11,7 @@ pub mod front;
 use serde::{Deserialize, Serialize};
 
 /// Version of this contract. Parent and VMM are installed together; a mismatch is refused.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// Descriptor numbers in a new `mote-vmm`. Standard input, output and error are the program's own.
 pub mod fd {
@@ -62,12 +62,18 @@ pub struct VmmConfig {
     /// Directories that the program is granted, in order.
     #[serde(default)]
     pub preopens: Vec<Preopen>,
+    /// What the program is told of its working directory. (wasi:cli/environment.initial-cwd)
+    #[serde(default)]
+    pub cwd: Option<String>,
     /// Whom the program's files are reached as. Without it: nobody if the parent is root, else the parent's own user.
     #[serde(default)]
     pub user: Option<User>,
     /// What the program may reach of the network.
     #[serde(default)]
     pub network: Network,
+    /// What else it may have of its runtime.
+    #[serde(default)]
+    pub limits: Limits,
     /// Socket (seqpacket) of the HTTP front, which hands over a stream for each incoming request, and for each outgoing
     /// one that it is asked for. The number is `mote-launch`'s to fill in.
     #[serde(default)]
@@ -119,9 +125,12 @@ pub struct Network {
     /// Socket (seqpacket) of the broker, which makes TCP and UDP sockets. The number is `mote-launch`'s to fill in.
     #[serde(default)]
     pub broker_fd: Option<i32>,
-    /// TCP and UDP sockets.
+    /// TCP sockets.
     #[serde(default)]
-    pub sockets: bool,
+    pub tcp: bool,
+    /// UDP sockets.
+    #[serde(default)]
+    pub udp: bool,
     /// Names may be looked up.
     #[serde(default)]
     pub name_lookup: bool,
@@ -134,6 +143,26 @@ pub struct Network {
     /// Text of the hosts(5) that comes first.
     #[serde(default)]
     pub hosts: String,
+}
+
+impl Network {
+    /// Whether the program needs the broker: sockets are made for it, or by its runtime to look up names.
+    #[must_use]
+    pub fn needs_broker(&self) -> bool {
+        self.tcp || self.udp || self.name_lookup
+    }
+}
+
+/// Limits on what a program may ask its runtime for, over which it traps; `mote_abi::boot::Limits` has those that stand
+/// for `None`, and their units.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    #[serde(default)]
+    pub resources: Option<u64>,
+    #[serde(default)]
+    pub random_bytes: Option<u64>,
+    #[serde(default)]
+    pub http_fields: Option<u64>,
 }
 
 fn default_true() -> bool {
@@ -259,7 +288,7 @@ mod tests {
 
     #[test]
     fn jail_is_on_unless_turned_off() {
-        let config = br#"{"version":2,"args":[],"env":[],"memory_limit":1}"#;
+        let config = br#"{"version":3,"args":[],"env":[],"memory_limit":1}"#;
         assert!(VmmConfig::from_json(config).unwrap().jail);
     }
 }

@@ -66,7 +66,8 @@ fuzz_target!(|data: &[u8]| {
     let mut server = Server::new([stream(), stream(), stream()]);
     let ((broker, theirs), (front, front_theirs)) = (pair(), pair());
     server.grant(Network::new(Grants {
-        reach: reach(),
+        tcp: reach(),
+        udp: reach(),
         broker: Some(theirs),
         front: Some(front_theirs),
         http: true,

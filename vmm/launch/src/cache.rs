@@ -114,7 +114,8 @@ impl Program {
     pub fn uses(&self, granted: Network) -> Network {
         let imports = |bit| self.header.imports & bit != 0;
         Network {
-            sockets: granted.sockets && imports(import::SOCKETS),
+            tcp: granted.tcp && imports(import::SOCKETS),
+            udp: granted.udp && imports(import::SOCKETS),
             name_lookup: granted.name_lookup && imports(import::NAME_LOOKUP),
             http: granted.http && imports(import::HTTP),
             ..granted

@@ -260,7 +260,7 @@ impl Serving<'_> {
         for preopen in &serve.preopens {
             launch = launch.preopen(copy(preopen)?);
         }
-        if serve.vm.network.sockets || serve.vm.network.name_lookup {
+        if serve.vm.network.needs_broker() {
             let netns = serve.netns.as_ref().map(copy).transpose()?;
             launch = launch.broker(broker::start(netns).map_err(prepare("the broker"))?);
         }

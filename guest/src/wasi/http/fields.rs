@@ -4,8 +4,6 @@ use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-/// Most bytes that the fields of one message may count for, see [`cost`]. (wasmtime-wasi-http: 128 KiB)
-const SIZE_MAX: usize = 128 << 10;
 /// Longest name in bytes. (wasmtime-wasi-http, by the crate http)
 const NAME_MAX: usize = 0xffff;
 
@@ -34,6 +32,8 @@ pub(crate) struct Fields {
     list: Arc<List>,
     /// Sum of [`cost`], kept up while `mutable`.
     size: usize,
+    /// Most that `size` may be; 0 unless `mutable`.
+    most: usize,
     mutable: bool,
 }
 
@@ -43,16 +43,17 @@ pub(crate) enum FieldsError {
     Syntax,
     Forbidden,
     Immutable,
-    /// They would be more than [`SIZE_MAX`].
+    /// They would be more than the program may have.
     TooLarge,
 }
 
 impl Fields {
-    /// None, to be filled.
-    pub(crate) fn new() -> Fields {
+    /// None, to be filled, up to `most` bytes: `mote_abi::boot::Limits::http_fields`.
+    pub(crate) fn new(most: usize) -> Fields {
         Fields {
             list: Arc::default(),
             size: 0,
+            most,
             mutable: true,
         }
     }
@@ -66,12 +67,13 @@ impl Fields {
         Fields {
             list: Arc::new(list),
             size: 0,
+            most: 0,
             mutable: false,
         }
     }
 
-    /// A copy that may be changed.
-    pub(crate) fn copy(&self) -> Fields {
+    /// A copy that may be changed, and have up to `most` bytes.
+    pub(crate) fn copy(&self, most: usize) -> Fields {
         let mut size = 0;
         for (index, (name, value)) in self.list.iter().enumerate() {
             let known = self.list[..index].iter().any(|(other, _)| other == name);
@@ -80,6 +82,7 @@ impl Fields {
         Fields {
             list: Arc::clone(&self.list),
             size,
+            most,
             mutable: true,
         }
     }
@@ -129,7 +132,7 @@ impl Fields {
             added.push((name.clone(), value));
         }
         let size = self.size - self.cost_of(&name) + grown;
-        if size > SIZE_MAX {
+        if size > self.most {
             return Err(FieldsError::TooLarge);
         }
         let list = Arc::make_mut(&mut self.list);
@@ -163,7 +166,7 @@ impl Fields {
         }
         self.check_mutable()?;
         let size = self.size + cost(&name, &value, known);
-        if size > SIZE_MAX {
+        if size > self.most {
             return Err(FieldsError::TooLarge);
         }
         Arc::make_mut(&mut self.list).push((name, value));

@@ -20,7 +20,7 @@ pub(super) fn function(at: &mut LinkerInstance<'_, Host>, name: &str) -> Result<
     match name {
         "get-environment" => at.func_wrap(name, environment)?,
         "get-arguments" => at.func_wrap(name, arguments)?,
-        "initial-cwd" => at.func_wrap(name, |_: Cx<'_>, (): ()| Ok((None::<String>,)))?,
+        "initial-cwd" => at.func_wrap(name, initial_cwd)?,
         "exit" => at.func_wrap(name, exit)?,
         "exit-with-code" => at.func_wrap(name, exit_with_code)?,
         "get-stdin" => at.func_wrap(name, stdin)?,
@@ -44,6 +44,11 @@ fn environment(cx: Cx<'_>, (): ()) -> Result<(Vec<(String, String)>,)> {
 
 fn arguments(cx: Cx<'_>, (): ()) -> Result<(Vec<String>,)> {
     Ok((cx.data().args.iter().map(ToString::to_string).collect(),))
+}
+
+fn initial_cwd(cx: Cx<'_>, (): ()) -> Result<(Option<String>,)> {
+    let cwd = cx.data().cwd;
+    Ok(((!cwd.is_empty()).then(|| cwd.to_string()),))
 }
 
 fn exit(_: Cx<'_>, (status,): (core::result::Result<(), ()>,)) -> Result<()> {

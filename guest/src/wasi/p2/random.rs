@@ -9,13 +9,10 @@ use wasmtime::{Result, bail};
 use super::Cx;
 use crate::wasi::Host;
 
-/// Most bytes that one call gives: the answer is built in the guest's heap.
-const MOST: u64 = 16 << 20;
-
 pub(super) fn function(at: &mut LinkerInstance<'_, Host>, name: &str) -> Result<bool> {
     match name {
         "get-random-bytes" => at.func_wrap(name, |mut cx: Cx<'_>, (len,): (u64,)| {
-            let mut bytes = buffer(len)?;
+            let mut bytes = buffer(&cx, len)?;
             cx.data_mut().entropy.fill(&mut bytes)?;
             Ok((bytes,))
         })?,
@@ -25,7 +22,7 @@ pub(super) fn function(at: &mut LinkerInstance<'_, Host>, name: &str) -> Result<
             })?;
         }
         "get-insecure-random-bytes" => at.func_wrap(name, |mut cx: Cx<'_>, (len,): (u64,)| {
-            let mut bytes = buffer(len)?;
+            let mut bytes = buffer(&cx, len)?;
             for chunk in bytes.chunks_mut(8) {
                 chunk.copy_from_slice(&cx.data_mut().insecure_u64()?.to_le_bytes()[..chunk.len()]);
             }
@@ -44,9 +41,11 @@ pub(super) fn function(at: &mut LinkerInstance<'_, Host>, name: &str) -> Result<
     Ok(true)
 }
 
-fn buffer(len: u64) -> Result<Vec<u8>> {
-    if len > MOST {
-        bail!("{len} random bytes were asked for at once, {MOST} are the most");
+fn buffer(cx: &Cx<'_>, len: u64) -> Result<Vec<u8>> {
+    let most = cx.data().limits.random_bytes;
+    if len > most {
+        // The wasmtime command's words.
+        bail!("requested len {len} exceeds limit {most}");
     }
     Ok(vec![0; crate::runtime::size(len)])
 }

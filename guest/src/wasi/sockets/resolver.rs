@@ -299,7 +299,7 @@ pub(crate) fn to_ascii(ring: &mut Ring, name: &[u8]) -> Result<String, Errno> {
 /// rule 1)
 fn in_order(host: &mut Host, found: Vec<IpAddr>) -> Vec<IpAddr> {
     let (mut v6, mut v4): (Vec<IpAddr>, Vec<IpAddr>) = found.into_iter().partition(IpAddr::is_ipv6);
-    let both = !v4.is_empty() && host.grants & grant::SOCKETS != 0;
+    let both = !v4.is_empty() && host.grants & grant::UDP != 0;
     match v6.first() {
         Some(first) if both && !is_reachable(&mut host.ring, *first) => {
             v4.append(&mut v6);

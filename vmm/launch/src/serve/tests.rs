@@ -37,7 +37,7 @@ fn serve(front: &str, vm: &str, act: impl FnOnce(Handle) + Send + 'static) -> Se
     }
     let node = Node::new(temp.path(), temp.path().join("cache"), Limits::default()).unwrap();
     let code = File::open("/dev/null").unwrap();
-    let vm = br#"{"version":2,"args":["a"],"env":[],"memory_limit":4096,"serve":true}"#;
+    let vm = br#"{"version":3,"args":["a"],"env":[],"memory_limit":4096,"serve":true}"#;
     let serving = Serve {
         node: &node,
         front: FrontConfig::new(0, 2),

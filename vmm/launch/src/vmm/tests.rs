@@ -5,7 +5,7 @@ use crate::Limits;
 use std::{fs::Permissions, io::Read, os::unix::fs::PermissionsExt};
 
 fn config() -> VmmConfig {
-    VmmConfig::from_json(br#"{"version":2,"args":["a"],"env":[],"memory_limit":4096}"#).unwrap()
+    VmmConfig::from_json(br#"{"version":3,"args":["a"],"env":[],"memory_limit":4096}"#).unwrap()
 }
 
 /// Runs `script` as mote-vmm and returns its standard output and exit.

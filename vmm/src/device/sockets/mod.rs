@@ -65,11 +65,11 @@ fn at_once(
     let socket = socket(objects, submission.handle)?;
     match submission.op {
         op::BIND => {
-            network.may_bind()?;
+            network.may_bind(socket.kind)?;
             socket.bind(&address::read(space, address, socket.family)?)?;
         }
         op::LISTEN => {
-            network.may_bind()?;
+            network.may_bind(socket.kind)?;
             socket.listen(extra[0])?;
         }
         op::LOCAL_ADDRESS => {
@@ -99,7 +99,7 @@ fn send(network: &Network, socket: &Socket, space: &Space, submission: &Submissi
         at => Some(address::read(space, at, socket.family)?),
     };
     if let Some(to) = &to {
-        network.may_reach(to)?;
+        network.may_reach(socket.kind, to)?;
     }
     let len = usize::try_from(submission.len).map_err(|_| Errno(libc::EMSGSIZE))?;
     if len > DATAGRAM_MAX {
@@ -155,7 +155,7 @@ fn begin(network: &Network, socket: &Socket, space: &Space, at: u64) -> Result<O
         };
     }
     let address = address::read(space, at, socket.family)?;
-    network.may_reach(&address)?;
+    network.may_reach(socket.kind, &address)?;
     socket.connect(Some(&address))
 }
 

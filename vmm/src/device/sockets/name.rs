@@ -51,7 +51,8 @@ mod tests {
         let mut f = fixture();
         f.server.grant(Network::new(Grants {
             name_lookup,
-            reach: Reach::Everything,
+            tcp: Reach::Everything,
+            udp: Reach::Everything,
             ..Grants::default()
         }));
         f

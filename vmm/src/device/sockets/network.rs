@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::os::fd::{OwnedFd, RawFd};
 
 use mote_abi::ring::{ACCEPTED_SHIFT, HTTP_INCOMING, Submission, TRANSFER_MAX, op};
-use mote_config::broker::{ANSWER_LEN, Request as Asked};
+use mote_config::broker::{ANSWER_LEN, Family, Kind, Request as Asked};
 use mote_config::front::vm;
 
 use super::super::answer::{Attempt, Errno, Request, Wait};
@@ -22,7 +22,7 @@ const INCOMING_MAX: usize = 64;
 /// Which addresses sockets may reach.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Reach {
-    /// None: no socket is made.
+    /// None: no socket is made for it.
     #[default]
     Nothing,
     /// These alone, and none can be bound or listened on: name servers, for a program that may look up names only.
@@ -33,7 +33,10 @@ pub enum Reach {
 /// What was granted of the network.
 #[derive(Debug, Default)]
 pub struct Grants {
-    pub reach: Reach,
+    /// What TCP sockets may reach.
+    pub tcp: Reach,
+    /// What UDP sockets may reach.
+    pub udp: Reach,
     /// The broker's socket.
     pub broker: Option<OwnedFd>,
     /// The HTTP front's socket.
@@ -47,7 +50,8 @@ pub struct Grants {
 /// The network as the server has it.
 #[derive(Debug, Default)]
 pub struct Network {
-    reach: Reach,
+    tcp: Reach,
+    udp: Reach,
     broker: Option<Channel>,
     front: Option<Channel>,
     http: bool,
@@ -62,7 +66,8 @@ impl Network {
     #[must_use]
     pub fn new(grants: Grants) -> Network {
         Network {
-            reach: grants.reach,
+            tcp: grants.tcp,
+            udp: grants.udp,
             broker: grants.broker.map(Channel::new),
             front: grants.front.map(Channel::new),
             http: grants.http,
@@ -72,9 +77,16 @@ impl Network {
         }
     }
 
+    fn reach(&self, kind: Kind) -> &Reach {
+        match kind {
+            Kind::Tcp => &self.tcp,
+            Kind::Udp => &self.udp,
+        }
+    }
+
     /// Whether an address may be connected to or sent to.
-    pub(super) fn may_reach(&self, address: &SocketAddr) -> Result<(), Errno> {
-        let allowed = match &self.reach {
+    pub(super) fn may_reach(&self, kind: Kind, address: &SocketAddr) -> Result<(), Errno> {
+        let allowed = match self.reach(kind) {
             Reach::Nothing => false,
             Reach::Only(list) => list
                 .iter()
@@ -85,8 +97,8 @@ impl Network {
     }
 
     /// Whether sockets may be bound and listen.
-    pub(super) fn may_bind(&self) -> Result<(), Errno> {
-        match self.reach {
+    pub(super) fn may_bind(&self, kind: Kind) -> Result<(), Errno> {
+        match self.reach(kind) {
             Reach::Everything => Ok(()),
             _ => Err(Errno(libc::EACCES)),
         }
@@ -121,16 +133,13 @@ impl Network {
     }
 
     fn asked(&self, submission: &Submission) -> Result<Asked, Errno> {
-        use mote_config::broker::{Family, Kind};
-
-        if self.reach == Reach::Nothing {
+        let [family, kind] = submission.extra;
+        let kind = Kind::from_raw(kind).ok_or(Errno(libc::EPROTONOSUPPORT))?;
+        if *self.reach(kind) == Reach::Nothing {
             return Err(Errno(libc::EACCES));
         }
-        let [family, kind] = submission.extra;
-        Ok(Asked {
-            family: Family::from_raw(family).ok_or(Errno(libc::EAFNOSUPPORT))?,
-            kind: Kind::from_raw(kind).ok_or(Errno(libc::EPROTONOSUPPORT))?,
-        })
+        let family = Family::from_raw(family).ok_or(Errno(libc::EAFNOSUPPORT))?;
+        Ok(Asked { family, kind })
     }
 
     /// Serves `HTTP_REQUEST`: asks the front for a stream.

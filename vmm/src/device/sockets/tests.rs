@@ -75,11 +75,16 @@ struct Net {
 }
 
 fn net(reach: Reach) -> Net {
+    net_of(reach.clone(), reach)
+}
+
+fn net_of(tcp: Reach, udp: Reach) -> Net {
     let (broker, theirs) = pair();
     let (front, front_theirs) = pair();
     let mut f = fixture();
     f.server.grant(Network::new(Grants {
-        reach,
+        tcp,
+        udp,
         broker: Some(theirs),
         front: Some(front_theirs),
         http: true,
@@ -353,6 +358,21 @@ fn without_a_grant_there_is_nothing() {
         };
         assert_eq!(net.result(send), denied);
     }
+}
+
+#[test]
+fn each_kind_of_socket_is_granted_by_itself() {
+    let denied = -i64::from(libc::EACCES);
+    let mut net = net_of(Reach::Nothing, Reach::Everything);
+    assert_eq!(net.call(op::SOCKET, 0, 0, [family::IPV4, kind::TCP]), denied);
+    net.socket(kind::UDP);
+    // What TCP may reach says nothing of UDP.
+    let server = loopback(53);
+    let mut net = net_of(Reach::Everything, Reach::Only(vec![server]));
+    let at = net.put(loopback(0));
+    let (tcp, udp) = (net.socket(kind::TCP), net.socket(kind::UDP));
+    assert_eq!(net.call(op::BIND, tcp, at, [0; 2]), 0);
+    assert_eq!(net.call(op::BIND, udp, at, [0; 2]), denied);
 }
 
 #[test]

@@ -7,6 +7,7 @@ use wasmtime::Result;
 use wasmtime::component::{LinkerInstance, Resource};
 
 use super::types::{HeaderError, changed};
+use crate::runtime::size;
 use crate::wasi::Host;
 use crate::wasi::http::Fields;
 use crate::wasi::p2::Cx;
@@ -17,7 +18,8 @@ type Borrowed = Resource<Fields>;
 pub(super) fn function(at: &mut LinkerInstance<'_, Host>, name: &str) -> Result<bool> {
     match name {
         "[constructor]fields" => at.func_wrap(name, |mut cx: Cx<'_>, (): ()| {
-            Ok((cx.data_mut().table.push(Fields::new())?,))
+            let fields = Fields::new(most(cx.data()));
+            Ok((cx.data_mut().table.push(fields)?,))
         })?,
         "[static]fields.from-list" => at.func_wrap(name, from_list)?,
         "[method]fields.get" => at.func_wrap(name, |cx: Cx<'_>, (fields, name): (Borrowed, String)| {
@@ -39,7 +41,7 @@ pub(super) fn function(at: &mut LinkerInstance<'_, Host>, name: &str) -> Result<
 }
 
 fn from_list(mut cx: Cx<'_>, (entries,): (Vec<(String, Vec<u8>)>,)) -> Changed<Resource<Fields>> {
-    let mut fields = Fields::new();
+    let mut fields = Fields::new(most(cx.data()));
     for (name, value) in entries {
         if let Err(error) = changed(fields.append(name, value))? {
             return Ok((Err(error),));
@@ -64,7 +66,10 @@ fn append(mut cx: Cx<'_>, (fields, name, value): (Borrowed, String, Vec<u8>)) ->
 }
 
 fn clone(mut cx: Cx<'_>, (fields,): (Borrowed,)) -> Result<(Resource<Fields>,)> {
-    let table = &mut cx.data_mut().table;
-    let copy = table.get(&fields)?.copy();
-    Ok((table.push(copy)?,))
+    let copy = cx.data().table.get(&fields)?.copy(most(cx.data()));
+    Ok((cx.data_mut().table.push(copy)?,))
+}
+
+fn most(host: &Host) -> usize {
+    size(host.limits.http_fields)
 }

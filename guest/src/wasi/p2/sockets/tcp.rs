@@ -271,7 +271,7 @@ impl Accepting {
 
 pub(super) fn create(mut cx: Cx<'_>, (family,): (Family,)) -> Result<(Answer<This>,)> {
     let host = cx.data_mut();
-    let made = granted(host, grant::SOCKETS)
+    let made = granted(host, grant::TCP)
         .and_then(|()| open(&mut host.ring, family.number(), kind::TCP).map_err(ErrorCode::from_errno));
     Ok((match made {
         Ok(handle) => Ok(host.table.push(TcpSocket::new(handle, family, State::Fresh))?),

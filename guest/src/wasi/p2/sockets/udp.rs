@@ -105,7 +105,7 @@ impl UdpSocket {
 
 pub(super) fn create(mut cx: Cx<'_>, (family,): (Family,)) -> Result<(Answer<This>,)> {
     let host = cx.data_mut();
-    let made = granted(host, grant::SOCKETS)
+    let made = granted(host, grant::UDP)
         .and_then(|()| open(&mut host.ring, family.number(), kind::UDP).map_err(ErrorCode::from_errno));
     Ok((match made {
         Ok(handle) => Ok(host.table.push(UdpSocket {
