@@ -47,6 +47,14 @@ impl Server {
     /// # Errors
     /// If it ends, or is not there in time.
     pub fn start(side: &Side, program: &str) -> Result<Server> {
+        Server::start_with(side, program, &[])
+    }
+
+    /// As [`Server::start`], with options that every side knows.
+    ///
+    /// # Errors
+    /// As [`Server::start`].
+    pub fn start_with(side: &Side, program: &str, options: &[&str]) -> Result<Server> {
         // It was free a moment ago.
         let addr = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
         let mut command = side.command("serve", program);
@@ -56,6 +64,7 @@ impl Server {
             Side::Peer => &mut command,
             Side::Wasmtime(_) => command.args(["--no-logging-prefix", "-S", "cli"]),
         };
+        command.args(options);
         let child = command
             .arg(paths::program(program))
             .stdin(Stdio::null())
@@ -91,8 +100,9 @@ impl Server {
     ) -> Result<Response> {
         let stream = TcpStream::connect(self.addr)?;
         stream.set_read_timeout(Some(Duration::from_secs(60)))?;
-        let mut head = format!("{method} {target} HTTP/1.1\r\nhost: mote.test\r\nconnection: close\r\n");
-        for field in fields {
+        let mut head = format!("{method} {target} HTTP/1.1\r\nconnection: close\r\n");
+        let host = fields.iter().any(|field| field.starts_with("host:"));
+        for field in fields.iter().chain(&["host: mote.test"][usize::from(host)..]) {
             head += &format!("{field}\r\n");
         }
         if body.is_some() {

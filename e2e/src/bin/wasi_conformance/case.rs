@@ -2,13 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus};
+use std::process::{Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use mote_e2e::paths;
+use nix::pty::openpty;
 
 /// How long a program may run.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -24,6 +26,7 @@ pub(crate) struct Case {
     /// The runtime's own environment, beside what it has anyway.
     pub(crate) inherited: BTreeMap<String, String>,
     pub(crate) stdin: String,
+    pub(crate) streams: Streams,
     pub(crate) folders: Vec<Folder>,
     pub(crate) expected: Expected,
 }
@@ -34,6 +37,19 @@ pub(crate) struct Folder {
     /// The path that the program knows the copy by.
     pub(crate) guest: &'static str,
     pub(crate) grant: Grant,
+}
+
+/// What standard input, output and error are.
+#[derive(Clone, Copy, Default)]
+pub(crate) enum Streams {
+    #[default]
+    Files,
+    /// Standard input is a folder.
+    FolderAsInput,
+    /// Standard output is a pipe whose reader goes away when it has read something.
+    ReaderLeaves,
+    /// All of them are a terminal, and nothing of it is kept.
+    Terminal,
 }
 
 #[derive(Clone, Copy)]
@@ -81,14 +97,33 @@ impl Case {
         }
         let file = |name: &str| scratch.join(name);
         fs::write(file("stdin"), &self.stdin)?;
-        let mut child = command
+        command
             .arg(&self.wasm)
             .args(&self.args)
             .stdin(File::open(file("stdin"))?)
             .stdout(File::create(file("stdout"))?)
-            .stderr(File::create(file("stderr"))?)
-            .spawn()
-            .with_context(|| runtime.display().to_string())?;
+            .stderr(File::create(file("stderr"))?);
+        let _master = match self.streams {
+            Streams::Files => None,
+            Streams::FolderAsInput => {
+                command.stdin(File::open(&scratch)?);
+                None
+            }
+            Streams::ReaderLeaves => {
+                command.stdout(Stdio::piped());
+                None
+            }
+            Streams::Terminal => {
+                let terminal = openpty(None, None)?;
+                let slave = || terminal.slave.try_clone();
+                command.stdin(slave()?).stdout(slave()?).stderr(slave()?);
+                Some(terminal.master)
+            }
+        };
+        let mut child = command.spawn().with_context(|| runtime.display().to_string())?;
+        if let Some(mut reader) = child.stdout.take() {
+            reader.read_exact(&mut [0; 64])?;
+        }
         let started = Instant::now();
         let status = loop {
             if let Some(status) = child.try_wait()? {

@@ -11,6 +11,7 @@ mod case;
 mod document;
 mod echo;
 mod programs;
+mod serving;
 mod testsuite;
 
 use std::fs;
@@ -45,7 +46,8 @@ fn main() -> Result<ExitCode> {
         }
         ["programs", folder, wasmtime] => {
             let programs = programs::programs(folder, Path::new(wasmtime), &only)?;
-            let results = run(programs.cases.iter())?;
+            let mut results = run(programs.cases.iter())?;
+            results.extend(programs.served);
             if let Some(path) = document {
                 document::programs(path, &results, &programs.left_out)?;
             }
@@ -70,19 +72,25 @@ struct Verdict {
     failure: Option<String>,
 }
 
+impl Verdict {
+    fn tell(&self) {
+        match &self.failure {
+            Some(why) => println!("FAIL {}: {why}", self.name),
+            None => println!("ok   {}", self.name),
+        }
+    }
+}
+
 fn run<'a>(cases: impl Iterator<Item = &'a Case>) -> Result<Vec<Verdict>> {
     let mut results = Vec::new();
     for case in cases {
-        let failure = case.judge(&case.execute(&paths::bin("mote"))?);
-        match &failure {
-            Some(why) => println!("FAIL {}: {why}", case.name),
-            None => println!("ok   {}", case.name),
-        }
-        results.push(Verdict {
+        let verdict = Verdict {
             name: case.name.clone(),
             expected: case.expected.code,
-            failure,
-        });
+            failure: case.judge(&case.execute(&paths::bin("mote"))?),
+        };
+        verdict.tell();
+        results.push(verdict);
     }
     Ok(results)
 }

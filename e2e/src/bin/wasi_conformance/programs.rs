@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
-use crate::case::{Case, Expected, Folder, Grant, programs_in, stem, tempdir};
+use crate::case::{Case, Expected, Folder, Grant, Streams, programs_in, stem, tempdir};
 use crate::echo::{self, Speaks};
+use crate::{Verdict, serving};
 
 /// What a program needs instead of a folder of its own, or why it cannot be compared.
 enum Needs {
@@ -18,6 +19,7 @@ enum Needs {
     Server(Speaks),
     Args(&'static [&'static str]),
     Stdin(&'static str),
+    Streams(Streams),
     /// So many variables of the environment that it is started from, each of so many bytes.
     Inherits(usize, usize),
     /// Files in a folder that the program knows as `/`.
@@ -32,8 +34,11 @@ enum Needs {
 }
 
 const SOCKETS: Needs = Needs::Options(&["-S", "inherit-network,allow-ip-name-lookup"]);
-const SERVES: Needs = Needs::Nothing("serves HTTP or exports something else than a command");
-const LIMITS: Needs = Needs::Nothing("is about options of the wasmtime command that limit a program");
+const NO_COMMAND: Needs = Needs::Nothing("exports neither a command nor a server");
+const FUEL: Needs = Needs::Nothing(
+    "is about `-S hostcall-fuel`: how much Wasmtime copies out of a program for one call. Mote has it not, as the copies \
+     are in the VM's own memory",
+);
 const MUCH: Needs = Needs::Args(&["So much of it. ", "1000"]);
 const ONE_READ_ONLY: Needs = Needs::ReadOnly("readonly", &[("test.txt", "read only test file\n")]);
 const FIRST_LINE: &str = "'Twas brillig, and the slithy toves.\n";
@@ -42,43 +47,43 @@ const FIRST_LINE: &str = "'Twas brillig, and the slithy toves.\n";
 /// `tests/all/cli_tests.rs`, `crates/wasi/tests/all`, `crates/wasi-http/tests/all`)
 #[rustfmt::skip]
 const NEEDS: &[(&str, Needs)] = &[
-    ("p1_cli_hostcall_fuel", LIMITS),
+    ("p1_cli_hostcall_fuel", FUEL),
     ("p1_cli_much_stdout", MUCH),
     ("p1_file_hardlink_across_perms", ONE_READ_ONLY),
     ("p1_file_rename_across_perms", ONE_READ_ONLY),
     ("p1_file_truncation_readonly", ONE_READ_ONLY),
     ("p1_stat_extreme_host_mtime", Needs::Nothing("needs a file of a time that only some file systems keep")),
-    ("p1_stdio_isatty", Needs::Nothing("needs a terminal")),
+    ("p1_stdio_isatty", Needs::Streams(Streams::Terminal)),
     ("p2_api_read_only", Needs::ReadOnly("/", &[("bar.txt", "And stood awhile in thought"), ("sub/", "")])),
     ("p2_api_time", Needs::Nothing("its clock is false; the wasmtime command has none")),
-    ("p2_api_", SERVES),
+    ("p2_api_", NO_COMMAND),
     ("p2_cli_args", Needs::Args(&["hello", "this", "", "is an argument", "with 🚩 emoji"])),
     ("p2_cli_argv0", Needs::Args(&["p2_cli_argv0.wasm"])),
     ("p2_cli_directory_list", Needs::Root(&[("foo.txt", ""), ("bar.txt", ""), ("baz.txt", ""),
         ("sub/wow.txt", ""), ("sub/yay.txt", "")])),
     ("p2_cli_env", Needs::Options(&["--env", "frabjous=day", "--env", "callooh=callay"])),
-    ("p2_cli_exit_with_code", Needs::Nothing("the wasmtime command has exit-with-code only by an option of its own")),
+    ("p2_cli_exit_with_code", Needs::Options(&["-S", "cli-exit-with-code"])),
     ("p2_cli_file_read", Needs::Root(&[("bar.txt", "And stood awhile in thought")])),
     ("p2_cli_file_", Needs::Root(&[("bar.txt", FIRST_LINE)])),
-    ("p2_cli_hostcall_fuel", LIMITS),
-    ("p2_cli_http_headers", LIMITS),
-    ("p2_cli_initial_cwd", Needs::Nothing("needs an initial folder; `mote run` has none to set")),
-    ("p2_cli_invoke_async", SERVES),
+    ("p2_cli_hostcall_fuel", FUEL),
+    ("p2_cli_http_headers", Needs::Nothing("imports WASI 0.3 as well")),
+    ("p2_cli_initial_cwd", Needs::Options(&["-S", "cwd=/sandbox"])),
+    ("p2_cli_invoke_async", NO_COMMAND),
     ("p2_cli_large_env", Needs::Inherits(512, 1024)),
-    ("p2_cli_many_resources", LIMITS),
-    ("p2_cli_max_resources", LIMITS),
+    ("p2_cli_many_resources", Needs::Options(&["-S", "max-resources=100"])),
+    ("p2_cli_max_resources", Needs::Options(&["-S", "max-resources=50"])),
     ("p2_cli_much_stdout", MUCH),
     ("p2_cli_multiple_preopens", Needs::Empty(&["/a", "/b", "/c"])),
     ("p2_cli_no_ip_name_lookup", Needs::Options(&["-S", "inherit-network,allow-ip-name-lookup=n"])),
-    ("p2_cli_no_tcp", Needs::Nothing("needs one kind of sockets without the other; `mote run` grants both")),
-    ("p2_cli_no_udp", Needs::Nothing("needs one kind of sockets without the other; `mote run` grants both")),
-    ("p2_cli_serve_", SERVES),
+    ("p2_cli_no_tcp", Needs::Options(&["-S", "inherit-network,tcp=n"])),
+    ("p2_cli_no_udp", Needs::Options(&["-S", "inherit-network,udp=n"])),
+    ("p2_cli_serve_", Needs::Nothing("wasi:config and wasi:keyvalue are no part of WASI 0.2; Mote names them in its error")),
     ("p2_cli_sleep_forever", Needs::Options(&["-W", "timeout=250ms"])),
     ("p2_cli_splice_stdin", Needs::Stdin("So rested he by the Tumtum tree")),
-    ("p2_cli_stdin_eisdir", Needs::Nothing("its standard input is a folder")),
+    ("p2_cli_stdin_eisdir", Needs::Streams(Streams::FolderAsInput)),
     ("p2_cli_stdin_empty", Needs::Stdin("not to be read")),
     ("p2_cli_stdin", Needs::Stdin("So rested he by the Tumtum tree")),
-    ("p2_cli_stdout_epipe", Needs::Nothing("its standard output goes away while it runs")),
+    ("p2_cli_stdout_epipe", Needs::Streams(Streams::ReaderLeaves)),
     ("p2_file_stream_not_permitted", Needs::ReadOnly("readonly", &[("stream-perms.txt", "stream permission test\n")])),
     ("p2_file_truncation_readonly", ONE_READ_ONLY),
     ("p2_file_hardlink_across_perms", ONE_READ_ONLY),
@@ -98,6 +103,9 @@ pub(crate) const REASONS: &[(&str, &str)] = &[
     ("p1_file_truncation_readonly", READ_ONLY_P1),
     ("p2_cli_exit_failure", "as it is meant to"),
     ("p2_cli_exit_panic", "as it is meant to"),
+    ("p2_cli_exit_with_code", "as it is meant to"),
+    ("p2_cli_many_resources", LIMIT),
+    ("p2_cli_max_resources", LIMIT),
     (
         "p2_cli_sleep_forever",
         "as it is meant to: it runs into its timeout",
@@ -122,6 +130,7 @@ pub(crate) const REASONS: &[(&str, &str)] = &[
     ("p2_stream_pollable_traps", "as it is meant to"),
     ("p2_udp_send_too_much", "as it is meant to"),
 ];
+const LIMIT: &str = "as it is meant to: it runs into its limit";
 const READ_ONLY_P1: &str = "it wants `perm` for a change in a read-only folder; Mote says `rofs`";
 const READ_ONLY: &str = "it wants `not-permitted` for a change in a read-only folder; Mote says `read-only`, as the WIT of wasi:filesystem does";
 
@@ -139,6 +148,7 @@ pub(crate) const FAMILIES: &[(&str, &[&str])] = &[
         ],
     ),
     ("HTTP requests", &["p2_cli_http", "p2_http"]),
+    ("HTTP servers", &["p2_api_proxy", "p2_cli_serve"]),
     ("sockets and names", &["p2_cli_no_", "p2_ip", "p2_tcp", "p2_udp"]),
     ("the rest of WASI 0.2", &["p2_"]),
     ("WASI 0.1", &["p1_"]),
@@ -147,6 +157,8 @@ pub(crate) const FAMILIES: &[(&str, &[&str])] = &[
 /// Those of a folder whose name has `only` in it.
 pub(crate) struct Programs {
     pub(crate) cases: Vec<Case>,
+    /// Of those that serve HTTP, which are compared at once.
+    pub(crate) served: Vec<Verdict>,
     /// Name of a program that is not compared, and why.
     pub(crate) left_out: Vec<(String, &'static str)>,
 }
@@ -156,11 +168,18 @@ pub(crate) fn programs(folder: &str, reference: &Path, only: &str) -> Result<Pro
     let servers = [echo::start(Speaks::Http1)?, echo::start(Speaks::Http2)?];
     let mut found = Programs {
         cases: Vec::new(),
+        served: Vec::new(),
         left_out: Vec::new(),
     };
     for wasm in programs_in(Path::new(folder))? {
         let name = stem(&wasm);
         if !name.contains(only) {
+            continue;
+        }
+        if let Some(served) = serving::find(&name) {
+            let verdict = serving::compare(served, &wasm, reference, &servers[0])?;
+            verdict.tell();
+            found.served.push(verdict);
             continue;
         }
         let needs = NEEDS.iter().find(|(start, _)| name.starts_with(start));
@@ -195,6 +214,7 @@ fn case(name: String, wasm: PathBuf, needs: Option<&Needs>, servers: &[String; 2
         inherited: BTreeMap::new(),
         options: Vec::new(),
         stdin: String::new(),
+        streams: Streams::Files,
         folders: vec![Folder {
             from: tempdir("empty")?,
             guest: ".",
@@ -241,6 +261,10 @@ fn case(name: String, wasm: PathBuf, needs: Option<&Needs>, servers: &[String; 2
         }
         Some(Needs::Stdin(text)) => {
             case.stdin = (*text).into();
+            case.folders.clear();
+        }
+        Some(Needs::Streams(streams)) => {
+            case.streams = *streams;
             case.folders.clear();
         }
         Some(Needs::Inherits(count, len)) => {

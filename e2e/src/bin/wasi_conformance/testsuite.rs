@@ -8,7 +8,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
-use crate::case::{Case, Expected, Folder, Grant, programs_in, stem};
+use crate::case::{Case, Expected, Folder, Grant, Streams, programs_in, stem};
 
 /// Commit of a suite: git's, or the text of a file `COMMIT` where the folder is no checkout.
 pub(crate) fn version(folder: &str) -> Result<String> {
@@ -81,6 +81,7 @@ fn specified(name: String, wasm: PathBuf) -> Result<Case> {
         inherited: BTreeMap::new(),
         options: Vec::new(),
         stdin: String::new(),
+        streams: Streams::Files,
         folders: root.into_iter().collect(),
         expected: Expected {
             code: Some(i32::try_from(code)?),
