@@ -17,8 +17,9 @@ use mote_abi::ring::HANDLES_MAX;
 use mote_config::{Exit, Reason, Report, Stats, VERSION, VmmConfig, exit, fd};
 use mote_vmm::device::clock;
 use mote_vmm::device::files::Directory;
-use mote_vmm::device::io_thread::{self, Shared, State};
+use mote_vmm::device::io_thread;
 use mote_vmm::device::server::Server;
+use mote_vmm::device::shared::{Shared, State};
 use mote_vmm::device::sockets::{Grants, Network, Reach};
 use mote_vmm::device::stream::Stream;
 use mote_vmm::jail::{self, Granted, JailError, Keep};
@@ -149,14 +150,8 @@ fn start(begun: u64, begun_us: u64, report: Option<&mut File>) -> Result<Exit, S
         let preopened = server.preopen(Directory::preopened(fd, read_only));
         preopened.map_err(|_| StartError::Directories(config.preopens.len()))?;
     }
-    let state = State {
-        space,
-        server,
-        stop: None,
-        kicker: None,
-        awaited: None,
-    };
-    let shared = Arc::new(Shared::new(state, doorbell));
+    let shared = Shared::new(State::new(space, server), doorbell).map_err(VmError::Event)?;
+    let shared = Arc::new(shared);
     io_thread::start(Arc::clone(&shared), signals, timeout).map_err(StartError::Thread)?;
     if config.jail {
         jail::seal(granted)?;

@@ -10,8 +10,8 @@ use mote_config::{Exit, Reason, Stats, exit};
 use vm_memory::Bytes;
 
 use crate::device::clock;
-use crate::device::io_thread::{Awaited, Shared, State, Stop};
 use crate::device::ring::{ProtocolError, control_page};
+use crate::device::shared::{Shared, State, Stop};
 use crate::machine::{Exit as VcpuExit, KvmMachine, Machine, MachineError};
 use crate::memory::SpaceError;
 
@@ -82,7 +82,7 @@ pub fn run(machine: &mut KvmMachine, shared: &Arc<Shared>, times: Times, name: &
     run.conclude(outcome, stats, name)
 }
 
-impl Run<'_> {
+impl<'a> Run<'a> {
     fn until_end(&mut self) -> Outcome {
         loop {
             match self.machine.run() {
@@ -117,15 +117,15 @@ impl Run<'_> {
             added.map_err(|error| Outcome::Failed(error.to_string()))?;
         }
         let mut state = self.shared.lock();
-        state.serve(None)?;
-        if state.server.needs_io_thread() {
+        state.serve()?;
+        if state.needs_io_thread() {
             self.shared.wake_io();
         }
         Ok(())
     }
 
     fn serve_call(&mut self) -> Option<Outcome> {
-        let shared = Arc::clone(self.shared);
+        let shared = self.shared;
         // The guard goes to whoever serves the call: a second lock in here would never come.
         let state = shared.lock();
         let request: [u64; 8] = match self.control(&state, std::mem::offset_of!(ControlPage, call)) {
@@ -161,11 +161,7 @@ impl Run<'_> {
     }
 
     /// Sleeps until there is a completion (that of submission `token`, unless it is 0), the deadline or a stop.
-    fn wait(&mut self, mut state: MutexGuard<'_, State>, deadline_ns: u64, token: u64) -> Option<Outcome> {
-        let awaited = match token {
-            0 => Awaited::Completion,
-            token => Awaited::Answer(token),
-        };
+    fn wait(&mut self, mut state: MutexGuard<'a, State>, deadline_ns: u64, token: u64) -> Option<Outcome> {
         let now = clock::now(libc::CLOCK_MONOTONIC);
         // `None` also where the deadline is beyond what the host's clock can count: that is for ever.
         let deadline = (deadline_ns != u64::MAX)
@@ -175,19 +171,18 @@ impl Run<'_> {
             if state.stop.is_some() {
                 return None;
             }
-            let served = state.serve(Some(awaited));
-            if state.server.needs_io_thread() {
-                self.shared.wake_io();
-            }
-            match served {
-                Ok(true) => return None,
-                Ok(false) => {}
+            let there = match state.serve() {
+                Ok(unread) if token == 0 => unread,
+                Ok(_) => state.server.is_answered(token),
                 Err(error) => return Some(error.into()),
-            }
-            if deadline.is_some_and(|d| Instant::now() >= d) {
+            };
+            if there || deadline.is_some_and(|d| Instant::now() >= d) {
+                if state.needs_io_thread() {
+                    self.shared.wake_io();
+                }
                 return None;
             }
-            state = self.shared.wait(state, awaited, deadline);
+            state = self.shared.sleep(state, deadline);
         }
     }
 
@@ -254,19 +249,19 @@ impl Run<'_> {
         khz
     }
 
-    fn end(&mut self, mut state: MutexGuard<'_, State>, request: &[u64; 8]) -> Outcome {
+    fn end(&mut self, mut state: MutexGuard<'a, State>, request: &[u64; 8]) -> Outcome {
         // The last output goes out before the end is told.
         loop {
-            match state.serve(Some(Awaited::Output)) {
-                Ok(true) => break,
-                Ok(false) => {}
-                Err(error) => return error.into(),
+            if let Err(error) = state.serve() {
+                return error.into();
+            }
+            if !state.server.has_output() {
+                break;
             }
             if let Some(stop) = &state.stop {
                 return Outcome::Stopped(stop.clone());
             }
-            self.shared.wake_io();
-            state = self.shared.wait(state, Awaited::Output, FOREVER);
+            state = self.shared.sleep(state, FOREVER);
         }
         let [_, code, reason, address, len, ..] = *request;
         Outcome::Ended {

@@ -26,9 +26,8 @@ pub struct ControlPage {
     pub submission_head: u32,
     /// Next completion that the VMM will write. Written by the VMM.
     pub completion_tail: u32,
-    /// Not 0 while no doorbell is needed, because the VMM looks at the submission ring by itself, a few milliseconds after
-    /// it has woken the guest at the latest. The guest reads it after it has published a submission, with a full barrier
-    /// between the two. Written by the VMM.
+    /// Not 0 while no doorbell is needed, because the VMM looks at the submission ring by itself every few milliseconds.
+    /// The guest reads it after it has published a submission, with a full barrier between the two. Written by the VMM.
     pub looking: u32,
     _host_line: [u32; 13],
     /// Operation and arguments of a call: see [`call`]. Written by the guest.

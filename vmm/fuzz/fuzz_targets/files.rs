@@ -132,7 +132,7 @@ fuzz_target!(|data: &[u8]| {
         if server.serve(&space).is_err() {
             break;
         }
-        server.waiting_for();
+        server.watch();
         let written: u32 = control.read_obj(offset_of!(ControlPage, completion_tail)).expect("it is there");
         control.write_obj(written, offset_of!(ControlPage, completion_head)).expect("the head fits");
     }

@@ -1,120 +1,18 @@
-//! The I/O thread: waits for doorbells, descriptors, signals and the timeout while the vCPU runs.
+//! The I/O thread: waits for doorbells, descriptors, signals and the timeout while the vCPU runs. While the vCPU thread
+//! sleeps, that one waits for descriptors by itself: what it waits for then wakes nobody else.
 
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use mote_config::signal::MEMORY_LIMIT;
-use vmm_sys_util::eventfd::EventFd;
 
+use super::poll::entry;
 use super::ring::{ProtocolError, set_looking};
-use super::server::Server;
-use crate::machine::Kicker;
-use crate::memory::Space;
-
-/// Why the VM is to stop, as found by the I/O thread.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Stop {
-    /// A signal that asks the process to end.
-    Signal(i32),
-    /// The time that the program was given is over.
-    Timeout,
-    /// The guest broke the protocol.
-    Protocol(ProtocolError),
-}
-
-/// What both threads work on.
-#[derive(Debug)]
-pub struct State {
-    pub space: Space,
-    pub server: Server,
-    pub stop: Option<Stop>,
-    /// Set once the vCPU exists.
-    pub kicker: Option<Kicker>,
-    /// Set while the vCPU thread sleeps.
-    pub awaited: Option<Awaited>,
-}
-
-/// What the vCPU thread sleeps for, beside a stop.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Awaited {
-    /// Any completion that the guest has not read.
-    Completion,
-    /// The completion of the submission with this token.
-    Answer(u64),
-    /// All output has been written.
-    Output,
-}
-
-impl State {
-    /// Serves the rings: whether what is awaited is there.
-    ///
-    /// # Errors
-    /// [`ProtocolError`] ends the VM.
-    pub fn serve(&mut self, awaited: Option<Awaited>) -> Result<bool, ProtocolError> {
-        let unread = self.server.serve(&self.space)?;
-        Ok(match awaited {
-            None => false,
-            Some(Awaited::Completion) => unread,
-            Some(Awaited::Answer(token)) => self.server.is_answered(token),
-            Some(Awaited::Output) => !self.server.has_output(),
-        })
-    }
-}
-
-/// The state with its lock, and what wakes either thread.
-#[derive(Debug)]
-pub struct Shared {
-    state: Mutex<State>,
-    /// Signalled when what the vCPU thread sleeps for is there, or the VM is to stop.
-    changed: Condvar,
-    /// Rung by the guest, and by the vCPU thread when there is something new to wait for.
-    pub doorbell: EventFd,
-}
-
-impl Shared {
-    /// Takes over the state.
-    #[must_use]
-    pub fn new(state: State, doorbell: EventFd) -> Shared {
-        Shared {
-            state: Mutex::new(state),
-            changed: Condvar::new(),
-            doorbell,
-        }
-    }
-
-    /// The state. A panic of the other thread does not make it less true.
-    pub fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Has the vCPU thread sleep until `deadline`, or until what it waits for is there or may be.
-    pub fn wait<'g>(
-        &self,
-        mut guard: MutexGuard<'g, State>,
-        awaited: Awaited,
-        deadline: Option<Instant>,
-    ) -> MutexGuard<'g, State> {
-        guard.awaited = Some(awaited);
-        let left = deadline.map_or(Duration::MAX, |d| d.saturating_duration_since(Instant::now()));
-        let mut guard = if left == Duration::MAX {
-            self.changed.wait(guard).unwrap_or_else(PoisonError::into_inner)
-        } else {
-            let woken = self.changed.wait_timeout(guard, left);
-            woken.unwrap_or_else(PoisonError::into_inner).0
-        };
-        guard.awaited = None;
-        guard
-    }
-
-    /// Makes the I/O thread look at the state again.
-    pub fn wake_io(&self) {
-        // The counter cannot overflow: the I/O thread resets it, and 2^64 rings are out of reach.
-        let _ = self.doorbell.write(1);
-    }
-}
+use super::server::Wait;
+use super::shared::{Shared, State, Stop};
 
 /// Signals that ask the process to end.
 const ENDING: [i32; 4] = [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGQUIT];
@@ -171,49 +69,26 @@ pub fn start(shared: Arc<Shared>, signals: OwnedFd, timeout: Option<Duration>) -
         .map(drop)
 }
 
-/// How long after it has woken the guest the thread looks at the submission ring without being told. A guest that has
-/// answered a request by then and waits for the next has rung no doorbell, each of which would have woken the thread. A
-/// guest that goes on for longer is looked at then, and rings from there on.
+/// How long the thread waits until it looks at the submission ring without being told. A guest that has answered a request
+/// by then and waits for the next has rung no doorbell, each of which would have woken the thread.
 const LOOK: Duration = Duration::from_millis(4);
 
 fn watch(shared: &Shared, signals: &OwnedFd, mut end: Option<Instant>) {
-    let entry = |fd: RawFd, events| libc::pollfd {
-        fd,
-        events,
-        revents: 0,
-    };
-    let mut heard = false;
+    let mut rung = false;
     let mut look: Option<Instant> = None;
     loop {
         let mut state = shared.lock();
-        if heard {
-            state.server.hear();
-        }
-        let served = look_and_serve(&mut state, &mut look);
-        if let Err(error) = &served {
-            stop(shared, &mut state, Stop::Protocol(error.clone()));
-        }
+        let waits = attend(&mut state, &mut look, rung).unwrap_or_else(|error| {
+            stop(shared, &mut state, Stop::Protocol(error));
+            Vec::new()
+        });
         let stopped = state.stop.is_some();
-        // poll(2) passes over negative descriptors.
-        let front = state.server.front().unwrap_or(-1);
-        let mut list = vec![
-            entry(shared.doorbell.as_raw_fd(), libc::POLLIN),
-            entry(signals.as_raw_fd(), libc::POLLIN),
-            entry(front, libc::POLLIN),
-        ];
-        list.extend(
-            state
-                .server
-                .waiting_for()
-                .into_iter()
-                .map(|(fd, events)| entry(fd, events)),
-        );
         drop(state);
-        // Behind the lock, which the vCPU thread needs as soon as it is awake.
-        if served == Ok(true) {
-            shared.changed.notify_all();
-        }
-
+        let own = [shared.doorbell.as_raw_fd(), signals.as_raw_fd()].map(|fd| Wait {
+            fd,
+            events: libc::POLLIN,
+        });
+        let mut list: Vec<libc::pollfd> = own.into_iter().chain(waits).map(entry).collect();
         let wait = match end.filter(|_| !stopped).into_iter().chain(look).min() {
             Some(next) => millis(next.saturating_duration_since(Instant::now())),
             None => -1,
@@ -221,10 +96,10 @@ fn watch(shared: &Shared, signals: &OwnedFd, mut end: Option<Instant>) {
         // SAFETY: the list is valid for its length.
         unsafe { libc::poll(list.as_mut_ptr(), list.len() as libc::nfds_t, wait) };
 
-        if list[0].revents != 0 {
+        rung = list[0].revents != 0;
+        if rung {
             let _ = shared.doorbell.read();
         }
-        heard = list[2].revents != 0;
         if list[1].revents != 0
             && let Some(request) = read_signal(signals)
         {
@@ -241,20 +116,36 @@ fn watch(shared: &Shared, signals: &OwnedFd, mut end: Option<Instant>) {
     }
 }
 
-/// Serves the rings: whether what the vCPU thread sleeps for is there. `look` is until when no doorbell is needed.
-fn look_and_serve(state: &mut State, look: &mut Option<Instant>) -> Result<bool, ProtocolError> {
-    let awaited = state.awaited;
-    // Whoever sleeps submits nothing.
-    if look.is_some_and(|until| awaited.is_some() || until <= Instant::now()) {
-        *look = None;
-        set_looking(state.space.memory(), false)?;
+/// Serves the rings if the guest runs: the descriptors to wait for. `look` is when to come back without being told.
+///
+/// A guest that submits, or sleeps for short, is looked at from time to time, and need not ring. One that does neither
+/// while it runs is watched: the thread waits for its descriptors and its doorbell. One that sleeps is left alone.
+fn attend(state: &mut State, look: &mut Option<Instant>, rung: bool) -> Result<Vec<Wait>, ProtocolError> {
+    let slept = std::mem::take(&mut state.slept);
+    let taken = state.server.taken();
+    if !state.asleep {
+        state.serve()?;
     }
-    let woken = state.serve(awaited)?;
-    if woken {
+    let busy = state.server.taken() != taken || slept && (rung || state.looking);
+    if busy {
         *look = Some(Instant::now() + LOOK);
-        set_looking(state.space.memory(), true)?;
+    } else if look.is_some_and(|until| until <= Instant::now()) {
+        *look = None;
     }
-    Ok(woken)
+    if state.looking != look.is_some() {
+        state.looking = look.is_some();
+        set_looking(state.space.memory(), state.looking)?;
+        if !state.looking && !state.asleep {
+            // What was submitted before the guest could know.
+            state.serve()?;
+        }
+    }
+    Ok(if state.asleep {
+        state.server.leave_alone();
+        Vec::new()
+    } else {
+        state.server.watch()
+    })
 }
 
 /// Milliseconds for poll(2), rounded up so that the deadline has passed when it returns.
@@ -267,7 +158,7 @@ fn stop(shared: &Shared, state: &mut State, why: Stop) {
     if let Some(kicker) = &state.kicker {
         kicker.kick();
     }
-    shared.changed.notify_all();
+    shared.wake_vcpu();
 }
 
 fn read_signal(signals: &OwnedFd) -> Option<Request> {
@@ -283,3 +174,6 @@ fn read_signal(signals: &OwnedFd) -> Option<Request> {
         signal => Some(Request::Stop(signal)),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -12,6 +12,7 @@ pub mod objects;
 mod poll;
 pub mod ring;
 pub mod server;
+pub mod shared;
 pub mod sockets;
 pub mod stream;
 mod transfer;

@@ -58,7 +58,8 @@ pub(super) fn ready(waits: impl Iterator<Item = Option<Wait>>) -> Vec<bool> {
     look(&mut list).iter().map(|seen| *seen != 0).collect()
 }
 
-fn entry(wait: Wait) -> libc::pollfd {
+/// An entry of poll(2)'s list.
+pub(super) fn entry(wait: Wait) -> libc::pollfd {
     libc::pollfd {
         fd: wait.fd,
         events: wait.events,

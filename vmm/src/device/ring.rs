@@ -77,6 +77,11 @@ pub fn set_looking(mem: &Reservation, looking: bool) -> Result<(), ProtocolError
 }
 
 impl Ring {
+    /// How many submissions were taken so far, with wrap-around.
+    pub(super) fn taken(&self) -> u32 {
+        self.submission_head
+    }
+
     /// The next submission, copied out of the ring.
     ///
     /// # Errors

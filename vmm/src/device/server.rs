@@ -3,12 +3,12 @@
 //! Nothing in here waits for somebody else to act, so the vCPU thread and the I/O thread may both serve, under one
 //! lock.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::os::fd::RawFd;
+use std::collections::BTreeSet;
 
 use mote_abi::ring::{SUBMISSIONS, Submission, op};
 
-use super::answer::{Attempt, Errno, Request, Wait};
+pub(super) use super::answer::Wait;
+use super::answer::{Attempt, Errno, Request};
 use super::files::Directory;
 use super::joined::{self, Joined};
 use super::objects::{Object, Objects};
@@ -34,9 +34,9 @@ pub struct Server {
     network: Network,
     /// In the order of their submission. The ring bounds their number.
     parked: Vec<Parked>,
-    /// What the I/O thread was told to poll for.
-    polled: BTreeMap<RawFd, libc::c_short>,
-    /// A descriptor that the I/O thread may be polling was closed. The kernel holds on to what is behind it until
+    /// What the I/O thread waits for.
+    watched: Vec<Wait>,
+    /// A descriptor that the I/O thread may be waiting for was closed. The kernel holds on to what is behind it until
     /// poll(2) returns.
     stale: bool,
 }
@@ -72,7 +72,7 @@ impl Server {
             objects: Objects::new(streams),
             network: Network::default(),
             parked: Vec::new(),
-            polled: BTreeMap::new(),
+            watched: Vec::new(),
             stale: false,
         }
     }
@@ -132,40 +132,50 @@ impl Server {
             .any(|p| p.request.submission.op == op::WRITE && p.request.submission.handle <= 2)
     }
 
-    /// The front's socket, which the I/O thread always waits for input of: a program that serves waits for the next
-    /// request after each, and the thread is not woken to be told so.
-    #[must_use]
-    pub fn front(&self) -> Option<RawFd> {
-        self.network.front()
+    /// How many submissions were taken so far, with wrap-around.
+    pub(super) fn taken(&self) -> u32 {
+        self.ring.taken()
     }
 
-    /// Takes in what the front has sent.
-    pub fn hear(&mut self) {
-        self.network.receive();
-    }
-
-    /// Descriptors that the I/O thread is to wait for beside [`Self::front`], each once, with the events of poll(2).
-    pub fn waiting_for(&mut self) -> Vec<(RawFd, libc::c_short)> {
-        self.stale = false;
-        self.polled.clear();
+    /// What parked submissions wait for, each descriptor once.
+    pub(super) fn waits(&self) -> Vec<Wait> {
+        let mut waits: Vec<Wait> = Vec::with_capacity(self.parked.len());
         for wait in self.parked.iter().filter_map(|p| p.wait) {
-            *self.polled.entry(wait.fd).or_default() |= wait.events;
+            match waits.iter_mut().find(|known| known.fd == wait.fd) {
+                Some(known) => known.events |= wait.events,
+                None => waits.push(wait),
+            }
         }
-        let waiting_for = self.polled.iter().map(|(fd, events)| (*fd, *events)).collect();
-        if let Some(front) = self.front() {
-            *self.polled.entry(front).or_default() |= libc::POLLIN;
-        }
-        waiting_for
+        waits
     }
 
-    /// Whether what the I/O thread waits for is not what it should wait for.
+    /// [`Self::waits`], which the I/O thread waits for from now on.
+    pub fn watch(&mut self) -> Vec<Wait> {
+        self.stale = false;
+        self.watched = self.waits();
+        self.watched.clone()
+    }
+
+    /// The I/O thread waits for none of them.
+    pub(super) fn leave_alone(&mut self) {
+        self.stale = false;
+        self.watched.clear();
+    }
+
+    /// Whether the I/O thread waits for something that was closed.
     #[must_use]
-    pub fn needs_io_thread(&self) -> bool {
-        let told = |wait: &Wait| {
-            let known = self.polled.get(&wait.fd);
-            known.is_some_and(|known| known & wait.events == wait.events)
+    pub fn is_stale(&self) -> bool {
+        self.stale
+    }
+
+    /// Whether the I/O thread waits for all that parked submissions wait for.
+    #[must_use]
+    pub fn is_watched(&self) -> bool {
+        let watched = |wait: &Wait| {
+            let known = self.watched.iter().find(|known| known.fd == wait.fd);
+            known.is_some_and(|known| known.events & wait.events == wait.events)
         };
-        self.stale || !self.parked.iter().filter_map(|p| p.wait.as_ref()).all(told)
+        self.parked.iter().filter_map(|p| p.wait.as_ref()).all(watched)
     }
 
     /// Writes a text of the VMM's own to the program's standard error, as far as it does not block.
@@ -327,7 +337,7 @@ impl Server {
         {
             self.cancel(space, index)?;
         }
-        self.stale |= self.polled.contains_key(&fd);
+        self.stale |= self.watched.iter().any(|wait| wait.fd == fd);
         Ok(match self.objects.remove(handle) {
             Ok(_closed) => 0,
             Err(Errno(errno)) => -i64::from(errno),

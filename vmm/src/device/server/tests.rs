@@ -37,9 +37,9 @@ fn a_large_write_waits_for_its_reader_and_arrives_whole() {
     f.submit(submission(op::WRITE, 1, 3_000_000));
     assert!(!f.serve().unwrap());
     assert!(f.server.has_output());
-    assert!(f.server.needs_io_thread());
-    assert_eq!(f.server.waiting_for()[0].1, libc::POLLOUT);
-    assert!(!f.server.needs_io_thread());
+    assert!(!f.server.is_watched());
+    assert_eq!(f.server.watch()[0].events, libc::POLLOUT);
+    assert!(f.server.is_watched());
     let mut got = Vec::new();
     let mut buffer = vec![0; 65536];
     while !f.serve().unwrap() {
@@ -85,8 +85,7 @@ fn poll_answers_when_something_is_ready() {
     f.submit(with_token(1, extra(op::POLL, 0, ready::READ)));
     f.submit(with_token(2, submission(op::READ, 0, 10)));
     assert_eq!(f.completions(), []);
-    let fds = f.server.waiting_for();
-    assert_eq!(fds.len(), 1, "one entry for one descriptor");
+    assert_eq!(f.server.waits().len(), 1, "one entry for one descriptor");
     f.input.write_all(b"x").unwrap();
     assert_eq!(f.completions(), [(1, 1), (2, 1)]);
     assert_eq!(f.call(extra(op::POLL, 0, 0)), -i64::from(libc::EINVAL));
@@ -102,7 +101,7 @@ fn what_is_cancelled_lets_the_next_one_through() {
     f.submit(with_token(2, submission(op::READ, 0, 4)));
     f.submit(with_token(3, extra(op::CANCEL, 0, 1)));
     assert_eq!(f.completions(), [(1, CANCELED), (3, 0)]);
-    assert_eq!(f.server.waiting_for().len(), 1, "the second read waits");
+    assert_eq!(f.server.waits().len(), 1, "the second read waits");
     f.input.write_all(b"abcd").unwrap();
     assert_eq!(f.completions(), [(2, 4)]);
     assert_eq!(
@@ -118,11 +117,12 @@ fn closing_answers_what_is_parked_first() {
     f.submit(with_token(1, submission(op::READ, 0, 4)));
     f.submit(with_token(2, extra(op::POLL, 0, ready::READ)));
     assert_eq!(f.completions(), []);
-    f.server.waiting_for();
+    f.server.watch();
+    assert!(!f.server.is_stale());
     f.submit(with_token(3, submission(op::CLOSE, 0, 0)));
     assert_eq!(f.completions(), [(1, CANCELED), (2, CANCELED), (3, 0)]);
-    assert!(f.server.needs_io_thread(), "it polls a closed descriptor");
-    assert_eq!(f.server.waiting_for(), []);
+    assert!(f.server.is_stale(), "a closed descriptor is waited for");
+    assert!(f.server.watch().is_empty() && !f.server.is_stale());
     assert_eq!(f.call(submission(op::READ, 0, 4)), -i64::from(libc::EBADF));
     assert_eq!(f.call(submission(op::CLOSE, 0, 4)), -i64::from(libc::EBADF));
 }

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::os::fd::{OwnedFd, RawFd};
+use std::os::fd::OwnedFd;
 
 use mote_abi::ring::{ACCEPTED_SHIFT, HTTP_INCOMING, Submission, TRANSFER_MAX, op};
 use mote_config::broker::{ANSWER_LEN, Family, Kind, Request as Asked};
@@ -153,12 +153,6 @@ impl Network {
                 .and_then(|fd| objects.insert(Object::Stream(Stream::nonblocking(fd))))
                 .into(),
         }
-    }
-
-    /// The front's socket, as long as it is of use.
-    pub(in crate::device) fn front(&self) -> Option<RawFd> {
-        let front = self.front.as_ref().filter(|front| !front.ended());
-        front.map(Channel::fd)
     }
 
     /// Serves ACCEPT on [`HTTP_INCOMING`]. EPIPE once the front has gone.
