@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 
 use crate::containerd::{Containerd, SANDBOXER, Series};
+use crate::cri::Cri;
+use crate::cri::messages::PodSandboxId;
 use crate::images::{Form, Image};
 use crate::pod::{Pod, Spec};
 use crate::vmm;
@@ -59,6 +61,40 @@ pub fn kill(pids: &[u32]) {
         // SAFETY: takes no pointers; any number is allowed.
         unsafe { libc::kill(pid, libc::SIGKILL) };
     }
+}
+
+/// What the kubelet does, which asks again: while containerd is away, and when a call fell into the moment in which
+/// containerd lost a shim that was killed (`ttrpc: closed`).
+///
+/// # Panics
+/// If it fails for a minute.
+pub fn patiently<T>(what: &str, mut ask: impl FnMut() -> Result<Option<T>>) -> T {
+    let give_up = Instant::now() + Duration::from_secs(60);
+    loop {
+        let answer = ask();
+        match answer {
+            Ok(Some(answer)) => return answer,
+            Ok(None) => {}
+            Err(ref error) => assert!(Instant::now() < give_up, "{what}: {error:#}"),
+        }
+        assert!(Instant::now() < give_up, "{what}: still not");
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Stops and removes a pod, [`patiently`].
+///
+/// # Panics
+/// If it fails for a minute.
+pub fn remove(cri: &Cri, sandbox: &str, what: &str) {
+    let id = PodSandboxId {
+        pod_sandbox_id: sandbox.to_owned(),
+    };
+    patiently(what, || {
+        cri.stop_pod_sandbox(id.clone())?;
+        cri.remove_pod_sandbox(id.clone())?;
+        Ok(Some(()))
+    });
 }
 
 /// A pod that must not notice anything.

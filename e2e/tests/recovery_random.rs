@@ -12,10 +12,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use mote_e2e::containerd::{Containerd, matrix};
-use mote_e2e::cri::messages::{ContainerState, Empty, PodSandboxId};
+use mote_e2e::cri::messages::{ContainerState, Empty};
 use mote_e2e::pod::{Pod, Spec};
 use mote_e2e::recovery::dice::{Dice, LANES, Plan};
-use mote_e2e::recovery::{Neighbour, Victim, handlers, image, kill};
+use mote_e2e::recovery::{Neighbour, Victim, handlers, image, kill, patiently, remove};
 use mote_e2e::vmm::{self, shim};
 use mote_e2e::{ctr, kvm, leaks};
 
@@ -204,21 +204,6 @@ fn number(name: &str, default: u64) -> u64 {
     value.map_or(default, |text| text.parse().unwrap())
 }
 
-/// What the kubelet does, which asks again when containerd is away.
-fn patiently<T>(what: &str, mut ask: impl FnMut() -> anyhow::Result<Option<T>>) -> T {
-    let give_up = Instant::now() + Duration::from_secs(60);
-    loop {
-        let answer = ask();
-        match answer {
-            Ok(Some(answer)) => return answer,
-            Ok(None) => {}
-            Err(ref error) => assert!(Instant::now() < give_up, "{what}: {error:#}"),
-        }
-        assert!(Instant::now() < give_up, "{what}: still not");
-        thread::sleep(Duration::from_millis(20));
-    }
-}
-
 #[test]
 fn killed_at_random() {
     if !kvm::ready() {
@@ -333,17 +318,6 @@ fn wait_for_unused(daemon: &Containerd) -> usize {
         thread::sleep(Duration::from_millis(100));
     }
     at_first
-}
-
-fn remove(cri: &mote_e2e::cri::Cri, sandbox: &str, what: &str) {
-    let id = PodSandboxId {
-        pod_sandbox_id: sandbox.to_owned(),
-    };
-    patiently(what, || {
-        cri.stop_pod_sandbox(id.clone())?;
-        cri.remove_pod_sandbox(id.clone())?;
-        Ok(Some(()))
-    });
 }
 
 /// Removes the pods whose making was cut off, as the kubelet does when it lists what there is.

@@ -10,7 +10,7 @@ use mote_e2e::containerd::{Containerd, matrix};
 use mote_e2e::cri::messages::ContainerState;
 use mote_e2e::images::{Form, Image};
 use mote_e2e::pod::{Pod, Spec};
-use mote_e2e::recovery::{Neighbour, Victim, handlers, image, kill};
+use mote_e2e::recovery::{Neighbour, Victim, handlers, image, kill, remove};
 use mote_e2e::vmm::{self, shim};
 use mote_e2e::{ctr, kvm, leaks, paths};
 
@@ -95,6 +95,9 @@ fn strike(daemon: &Containerd, image: &str, state: State, victim: Victim) {
         }
         (State::Ended, _) => assert_eq!(pod.wait(&id).unwrap().exit_code, 7, "{what}"),
     }
+    if victim == Victim::Shim {
+        remove(&pod.cri, &pod.id, &what);
+    }
     pod.remove().unwrap_or_else(|error| panic!("{what}: {error:#}"));
 }
 
@@ -154,6 +157,7 @@ fn killed_while_creating() {
                     thread::sleep(Duration::from_millis(5));
                 }
             });
+            remove(&pod.cri, &pod.id, "its shim was killed");
             pod.remove().unwrap();
         }
     });
