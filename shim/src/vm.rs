@@ -111,17 +111,14 @@ impl Node {
         stdio: &Stdio,
         cgroups: &[PathBuf],
     ) -> Result<Vmm, VmError> {
-        let directories = directories(rootfs, &grant.cwd)?;
+        let (directories, cwd) = directories(rootfs, &grant.cwd)?;
         let config = VmmConfig {
             version: VERSION,
             args: grant.args.clone(),
             env: grant.env.clone(),
             memory_limit: grant.memory_limit,
             preopens: directories.iter().map(|(guest, _)| preopen(guest)).collect(),
-            cwd: match directories.get(1) {
-                Some(_) => grant.cwd.to_str().map(str::to_owned),
-                None => Some("/".to_owned()),
-            },
+            cwd: cwd.to_str().map(str::to_owned),
             user: Some(grant.user.clone()),
             network: program.0.uses(grant.network.config()),
             limits: Limits::default(),
@@ -175,20 +172,27 @@ impl Node {
 }
 
 /// What the program sees of files: the root file system, and its working directory for relative paths, which WASI
-/// resolves against the directory named `.`.
-fn directories(rootfs: &Path, cwd: &Path) -> Result<Vec<(&'static str, OwnedFd)>, VolumeError> {
-    let root = volumes::open_root(rootfs)?;
-    let working = match volumes::open_directory(root.as_fd(), cwd) {
-        Ok(directory) if cwd != Path::new("/") && cwd != Path::new("") => Some(directory),
-        Ok(_) => None,
+/// resolves against the directory named `.`. The working directory comes along.
+fn directories<'a>(rootfs: &Path, cwd: &'a Path) -> Result<(Directories, &'a Path), VolumeError> {
+    let slash = Path::new("/");
+    let mut directories = vec![("/", volumes::open_root(rootfs)?)];
+    if cwd == slash || cwd == Path::new("") {
+        return Ok((directories, slash));
+    }
+    match volumes::open_directory(directories[0].1.as_fd(), cwd) {
+        Ok(directory) => {
+            directories.push((".", directory));
+            Ok((directories, cwd))
+        }
         Err(error) => {
             log::warn!("working directory {}: {error}; it is / instead", cwd.display());
-            None
+            Ok((directories, slash))
         }
-    };
-    let working = working.map(|directory| (".", directory));
-    Ok([("/", root)].into_iter().chain(working).collect())
+    }
 }
+
+/// Directories by the names that the program knows them by.
+type Directories = Vec<(&'static str, OwnedFd)>;
 
 fn preopen(guest: &str) -> Preopen {
     Preopen {

@@ -47,6 +47,9 @@ impl Kubectl {
         let mut command = Command::new(paths::work().join("kubectl/usr/bin/kubectl"));
         command
             .env("KUBECONFIG", &self.kubeconfig)
+            // Not in the home of whoever runs the tests.
+            .arg("--cache-dir")
+            .arg(paths::work().join("kubectl/cache"))
             .current_dir(paths::root());
         if !words.contains(&"--all-namespaces") {
             command.args(["--namespace", &self.namespace]);

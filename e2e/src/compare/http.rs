@@ -101,8 +101,10 @@ impl Server {
         let stream = TcpStream::connect(self.addr)?;
         stream.set_read_timeout(Some(Duration::from_secs(60)))?;
         let mut head = format!("{method} {target} HTTP/1.1\r\nconnection: close\r\n");
-        let host = fields.iter().any(|field| field.starts_with("host:"));
-        for field in fields.iter().chain(&["host: mote.test"][usize::from(host)..]) {
+        if !fields.iter().any(|field| field.starts_with("host:")) {
+            head += "host: mote.test\r\n";
+        }
+        for field in fields {
             head += &format!("{field}\r\n");
         }
         if body.is_some() {

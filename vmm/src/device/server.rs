@@ -4,6 +4,7 @@
 //! lock.
 
 use std::collections::BTreeSet;
+use std::os::fd::RawFd;
 
 use mote_abi::ring::{SUBMISSIONS, Submission, op};
 
@@ -34,7 +35,7 @@ pub struct Server {
     network: Network,
     /// In the order of their submission. The ring bounds their number.
     parked: Vec<Parked>,
-    /// What the I/O thread waits for.
+    /// What the I/O thread waits for: [`Server::waits`] of some earlier time.
     watched: Vec<Wait>,
     /// A descriptor that the I/O thread may be waiting for was closed. The kernel holds on to what is behind it until
     /// poll(2) returns.
@@ -137,15 +138,17 @@ impl Server {
         self.ring.taken()
     }
 
-    /// What parked submissions wait for, each descriptor once.
+    /// What parked submissions wait for, each descriptor once, in the order of their numbers.
     pub(super) fn waits(&self) -> Vec<Wait> {
-        let mut waits: Vec<Wait> = Vec::with_capacity(self.parked.len());
-        for wait in self.parked.iter().filter_map(|p| p.wait) {
-            match waits.iter_mut().find(|known| known.fd == wait.fd) {
-                Some(known) => known.events |= wait.events,
-                None => waits.push(wait),
+        let mut waits: Vec<Wait> = self.parked.iter().filter_map(|p| p.wait).collect();
+        waits.sort_unstable_by_key(|wait| wait.fd);
+        waits.dedup_by(|again, first| {
+            let same = again.fd == first.fd;
+            if same {
+                first.events |= again.events;
             }
-        }
+            same
+        });
         waits
     }
 
@@ -172,10 +175,16 @@ impl Server {
     #[must_use]
     pub fn is_watched(&self) -> bool {
         let watched = |wait: &Wait| {
-            let known = self.watched.iter().find(|known| known.fd == wait.fd);
-            known.is_some_and(|known| known.events & wait.events == wait.events)
+            let known = self.watched_events(wait.fd);
+            known.is_some_and(|known| known & wait.events == wait.events)
         };
         self.parked.iter().filter_map(|p| p.wait.as_ref()).all(watched)
+    }
+
+    /// What the I/O thread waits for of a descriptor, if it does at all.
+    fn watched_events(&self, fd: RawFd) -> Option<libc::c_short> {
+        let found = self.watched.binary_search_by_key(&fd, |wait| wait.fd).ok()?;
+        Some(self.watched[found].events)
     }
 
     /// Writes a text of the VMM's own to the program's standard error, as far as it does not block.
@@ -337,7 +346,7 @@ impl Server {
         {
             self.cancel(space, index)?;
         }
-        self.stale |= self.watched.iter().any(|wait| wait.fd == fd);
+        self.stale |= self.watched_events(fd).is_some();
         Ok(match self.objects.remove(handle) {
             Ok(_closed) => 0,
             Err(Errno(errno)) => -i64::from(errno),

@@ -25,6 +25,12 @@ use mote_e2e::words::option;
 use case::Case;
 
 fn main() -> Result<ExitCode> {
+    let done = judge();
+    let _ = fs::remove_dir_all(case::scratch());
+    done
+}
+
+fn judge() -> Result<ExitCode> {
     paths::require_binaries();
     let mut words: Vec<String> = std::env::args().skip(1).collect();
     let only = option(&mut words, "--only")?.unwrap_or_default();
@@ -55,7 +61,6 @@ fn main() -> Result<ExitCode> {
         }
         _ => bail!("usage: wasi_conformance testsuite FOLDER | programs FOLDER WASMTIME"),
     };
-    fs::remove_dir_all(case::scratch())?;
     Ok(if good {
         ExitCode::SUCCESS
     } else {
