@@ -94,6 +94,22 @@ fn http2_by_prior_knowledge() {
 }
 
 #[test]
+fn an_instance_finds_nothing_of_the_one_before() {
+    if !kvm::ready() {
+        return;
+    }
+    let server = Server::start(&["--max-vms", "1"], &program());
+    run(async {
+        for turn in 0..20 {
+            // Between two of them an instance that leaves other memory as it was.
+            assert_eq!(get(server.address, "/hello").await.unwrap().0, StatusCode::OK);
+            let answer = get(server.address, "/soil").await.unwrap();
+            assert_eq!(answer, (StatusCode::OK, "0\n".into()), "turn {turn}");
+        }
+    });
+}
+
+#[test]
 fn what_fails_is_500_and_the_next_request_is_served() {
     if !kvm::ready() {
         return;

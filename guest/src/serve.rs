@@ -3,6 +3,7 @@
 use alloc::format;
 use alloc::string::String;
 use alloc::vec;
+use alloc::vec::Vec;
 
 use mote_abi::boot::grant;
 use mote_abi::http::{Failure, RequestHead, error_code};
@@ -11,9 +12,9 @@ use wasmtime::component::Component;
 use wasmtime::{Store, format_err};
 
 use crate::program::finish;
-use crate::runtime::{size, traps};
+use crate::runtime::{mmap, size, traps};
 use crate::vm;
-use crate::vm::ring::Errno;
+use crate::vm::ring::{Errno, Ring, Token};
 use crate::wasi::errno::{EBADF, EPIPE};
 use crate::wasi::http::{ExchangeId, Head};
 use crate::wasi::streams::Input;
@@ -49,6 +50,7 @@ pub(crate) fn run(component: &Component, mut host: Host) -> ! {
 
 /// The next exchange. EPIPE: there will be none.
 fn accept(host: &mut Host) -> Result<ExchangeId, Errno> {
+    let zeroing = zero(&mut host.ring);
     let mut buffer = vec![0; Input::FIRST];
     // What the last exchange still has to send goes along, and is not waited for.
     let accepted = host.ring.request(Submission {
@@ -58,9 +60,23 @@ fn accept(host: &mut Host) -> Result<ExchangeId, Errno> {
         len: buffer.len() as u64,
         ..Submission::default()
     })?;
+    if zeroing.into_iter().all(|token| host.ring.wait_for(token) == 0) {
+        mmap::cleaned();
+    }
     let handle = accepted & ((1 << ACCEPTED_SHIFT) - 1);
     let input = Input::begun(handle, buffer, size(accepted >> ACCEPTED_SHIFT));
     Ok(host.http.accepted(handle, input))
+}
+
+/// Has the VMM zero what instances have given back.
+fn zero(ring: &mut Ring) -> Vec<Token> {
+    let submissions = mmap::soiled().into_iter().map(|range| Submission {
+        op: op::ZERO,
+        address: range.start,
+        len: range.end - range.start,
+        ..Submission::default()
+    });
+    submissions.map(|submission| ring.submit(submission)).collect()
 }
 
 /// The request that the exchange begins with; `None` if it does not come.

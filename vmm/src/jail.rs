@@ -214,18 +214,39 @@ const ROOTS: u32 = 1 << 1 | 1 << 3 | 1 << 4;
 
 /// Gives up every capability but [`ROOTS`], as far as this root has them.
 fn limit_capabilities() -> Result<(), JailError> {
-    /// `_LINUX_CAPABILITY_VERSION_3`
-    const VERSION: u32 = 0x2008_0522;
-    let header = [VERSION, 0];
-    // Effective, permitted, inheritable, of capabilities 0 to 31 and then 32 to 63.
-    let mut sets = [[0_u32; 3]; 2];
+    let kept = capabilities()?[0][1] & ROOTS;
+    set_capabilities(&[[kept, kept, 0], [0; 3]])
+}
+
+/// Does something with no capability in effect, as far as this process has any. To be called while there is one thread.
+///
+/// # Errors
+/// [`JailError`] if capabilities cannot be read, put aside or taken back.
+pub fn without_capabilities<T>(act: impl FnOnce() -> T) -> Result<T, JailError> {
+    let had = capabilities()?;
+    set_capabilities(&had.map(|[_effective, permitted, inheritable]| [0, permitted, inheritable]))?;
+    let done = act();
+    set_capabilities(&had)?;
+    Ok(done)
+}
+
+/// Effective, permitted and inheritable ones, of capabilities 0 to 31 and then 32 to 63.
+type Capabilities = [[u32; 3]; 2];
+
+/// Of `_LINUX_CAPABILITY_VERSION_3`, this thread's.
+const CAPABILITY_HEADER: [u32; 2] = [0x2008_0522, 0];
+
+fn capabilities() -> Result<Capabilities, JailError> {
+    let mut sets: Capabilities = [[0; 3]; 2];
     // SAFETY: header and sets are of the layout that the version has.
-    let got = unsafe { libc::syscall(libc::SYS_capget, header.as_ptr(), sets.as_mut_ptr()) };
+    let got = unsafe { libc::syscall(libc::SYS_capget, CAPABILITY_HEADER.as_ptr(), sets.as_mut_ptr()) };
     checked("capget", libc::c_int::from(got != 0))?;
-    let kept = sets[0][1] & ROOTS;
-    let sets = [[kept, kept, 0], [0; 3]];
+    Ok(sets)
+}
+
+fn set_capabilities(sets: &Capabilities) -> Result<(), JailError> {
     // SAFETY: as above.
-    let set = unsafe { libc::syscall(libc::SYS_capset, header.as_ptr(), sets.as_ptr()) };
+    let set = unsafe { libc::syscall(libc::SYS_capset, CAPABILITY_HEADER.as_ptr(), sets.as_ptr()) };
     checked("capset", libc::c_int::from(set != 0))
 }
 

@@ -23,6 +23,7 @@ use mote_vmm::device::shared::{Shared, State};
 use mote_vmm::device::sockets::{Grants, Network, Reach};
 use mote_vmm::device::stream::Stream;
 use mote_vmm::jail::{self, Granted, JailError, Keep};
+use mote_vmm::memory::touched::Touched;
 use mote_vmm::run::{Times, run};
 use mote_vmm::vm::{Prepared, Program, VmError};
 use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
@@ -135,6 +136,12 @@ fn start(begun: u64, begun_us: u64, report: Option<&mut File>) -> Result<Exit, S
         files: !directories.is_empty(),
     };
     server.grant(Network::new(network));
+    if granted.front {
+        // A program that serves gives its memory back with each request. Without a page map that takes longer.
+        if let Ok(touched) = jail::without_capabilities(Touched::open)? {
+            server.know_touched(touched);
+        }
+    }
     let signals = io_thread::take_signals().map_err(StartError::Thread)?;
     let timeout = config.timeout_ms.map(Duration::from_millis);
     if granted.sockets || granted.front || granted.files {

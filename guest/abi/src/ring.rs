@@ -142,6 +142,8 @@ pub mod op {
     /// Close `handle`. What is parked on it is answered with -ECANCELED first. If `extra[0]` is 1, it takes its turn after
     /// the writes before it: parks.
     pub const CLOSE: u64 = 5;
+    /// Make `len` bytes at `address` zero. The VMM knows which pages of them were ever touched, and leaves the others alone.
+    pub const ZERO: u64 = 6;
 
     /// Read up to `len` bytes of a file from `offset` on. Result: bytes read, fewer than asked only at the file's end.
     /// A file without offsets (a FIFO, a device) reads as a stream: parks.

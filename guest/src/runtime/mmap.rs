@@ -2,6 +2,7 @@
 //!
 //! (wasmtime `custom-virtual-memory`, `wasmtime-platform.h`)
 
+use alloc::vec::Vec;
 use core::ops::Range;
 use core::ptr;
 
@@ -23,6 +24,18 @@ static SPACE: Global<AddressSpace> = Global::new(AddressSpace::new());
 pub(crate) fn init(premapped: u64, len: u64) {
     // SAFETY: one thread; no reference is kept.
     unsafe { (*SPACE.get()).set_premapped(premapped..premapped + len) };
+}
+
+/// What was given back and has to be zeroed before it is taken again.
+pub(crate) fn soiled() -> Vec<Range<u64>> {
+    // SAFETY: one thread; the reference ends with this function.
+    unsafe { &*SPACE.get() }.soiled().collect()
+}
+
+/// All that [`soiled`] named is zero by now.
+pub(crate) fn cleaned() {
+    // SAFETY: one thread; the reference ends with this function.
+    unsafe { &mut *SPACE.get() }.cleaned();
 }
 
 /// The whole pages that `len` bytes at `address` are in.

@@ -1,7 +1,8 @@
 //! Address space for what Wasmtime maps, and which of it has pages.
 //!
 //! What one instance gives back, the next takes as it is: zeroed, but with its pages still mapped. A server that makes
-//! an instance for each request would otherwise leave the VM twice for each memory, and fault each page in again.
+//! an instance for each request would otherwise leave the VM twice for each memory, and fault each page in again. Most of
+//! a large memory was never touched, which the VMM knows: a server has it zeroed there ([`AddressSpace::soiled`]).
 
 use alloc::vec::Vec;
 use core::ops::Range;
@@ -15,6 +16,8 @@ use super::size;
 
 /// Most bytes of a mapping that are zeroed here; with more, the VMM gives fresh pages.
 const KEPT_SIZE: u64 = 16 << 20;
+/// Most bytes that are zeroed at once, without the VMM.
+const ZEROED_HERE: u64 = 64 << 10;
 /// Most mappings that are kept.
 const KEPT: usize = 8;
 
@@ -26,7 +29,7 @@ pub(super) struct AddressSpace {
     next: u64,
     /// Ranges that were given back and have no pages: start and length.
     free: Vec<(u64, u64)>,
-    /// Mappings that were given back as they are, all zero, by their start.
+    /// Mappings that were given back as they are, by their start.
     kept: Vec<Mapping>,
     used: Vec<Mapping>,
     /// What the VMM mapped before the first instruction.
@@ -37,8 +40,10 @@ pub(super) struct AddressSpace {
 struct Mapping {
     start: u64,
     len: u64,
-    /// What of it is mapped and zero, though it is not accessible by what Wasmtime has asked for.
+    /// What of it is mapped, though it is not accessible by what Wasmtime has asked for. Zero, unless it is soiled.
     ready: Range<u64>,
+    /// There is something in it of who had it before.
+    soiled: bool,
     /// What of it is accessible. `None`: it is not in one piece.
     open: Option<Range<u64>>,
 }
@@ -68,7 +73,10 @@ impl AddressSpace {
             .min_by_key(|at| self.free[*at].0);
         let start = match (kept, free) {
             (Some(kept), free) if free.is_none_or(|free| self.kept[kept].start < self.free[free].0) => {
-                let mapping = self.kept.remove(kept);
+                let mut mapping = self.kept.remove(kept);
+                if mapping.soiled {
+                    mapping.zero();
+                }
                 let start = mapping.start;
                 self.used.push(mapping);
                 return Ok(start);
@@ -80,9 +88,25 @@ impl AddressSpace {
             start,
             len,
             ready: 0..0,
+            soiled: false,
             open: Some(start..start),
         });
         Ok(start)
+    }
+
+    /// What was given back and has to be zeroed before it is taken again.
+    pub(super) fn soiled(&self) -> impl Iterator<Item = Range<u64>> {
+        self.kept
+            .iter()
+            .filter(|kept| kept.soiled)
+            .map(|kept| kept.ready.clone())
+    }
+
+    /// All that was given back is zero by now.
+    pub(super) fn cleaned(&mut self) {
+        for kept in &mut self.kept {
+            kept.soiled = false;
+        }
     }
 
     fn take(&mut self, len: u64) -> Option<u64> {
@@ -105,7 +129,7 @@ impl AddressSpace {
             .iter()
             .position(|used| (used.start, used.len) == (start, len));
         let mapping = at.map(|at| self.used.swap_remove(at));
-        if let Some(mapping) = mapping.and_then(Mapping::cleared)
+        if let Some(mapping) = mapping.and_then(Mapping::left)
             && self.kept.len() < KEPT
         {
             let at = self.kept.partition_point(|kept| kept.start < start);
@@ -157,19 +181,26 @@ impl Mapping {
     }
 
     /// As it is for its next user, if it is worth to be kept.
-    fn cleared(mut self) -> Option<Mapping> {
+    fn left(mut self) -> Option<Mapping> {
         let open = self.open.replace(self.start..self.start)?;
         let len = open.end - open.start;
         if len > KEPT_SIZE {
             return None;
         }
-        if len > 0 {
-            // SAFETY: this range was opened, so it is mapped for reading and writing; and it was given back, so nobody
-            // else refers to it.
-            unsafe { ptr::write_bytes(open.start as *mut u8, 0, size(len)) };
-            self.ready = open;
+        self.ready = open;
+        self.soiled = len > 0;
+        if self.soiled && len <= ZEROED_HERE {
+            self.zero();
         }
         Some(self)
+    }
+
+    fn zero(&mut self) {
+        let Range { start, end } = self.ready;
+        // SAFETY: this range was opened, so it is mapped for reading and writing; and it was given back, so nobody else
+        // refers to it.
+        unsafe { ptr::write_bytes(start as *mut u8, 0, size(end - start)) };
+        self.soiled = false;
     }
 }
 

@@ -16,3 +16,4 @@ pub mod shared;
 pub mod sockets;
 pub mod stream;
 mod transfer;
+mod zero;

@@ -16,8 +16,9 @@ use super::objects::{Object, Objects};
 use super::ring::{ProtocolError, Ring};
 use super::sockets::{self, Network};
 use super::stream::{Progress, Stream};
-use super::{files, poll, transfer};
+use super::{files, poll, transfer, zero};
 use crate::memory::Space;
+use crate::memory::touched::Touched;
 
 /// A submission that could not be finished yet.
 #[derive(Debug)]
@@ -33,6 +34,7 @@ pub struct Server {
     ring: Ring,
     objects: Objects,
     network: Network,
+    touched: Option<Touched>,
     /// In the order of their submission. The ring bounds their number.
     parked: Vec<Parked>,
     /// What the I/O thread waits for: [`Server::waits`] of some earlier time.
@@ -72,6 +74,7 @@ impl Server {
             ring: Ring::default(),
             objects: Objects::new(streams),
             network: Network::default(),
+            touched: None,
             parked: Vec::new(),
             watched: Vec::new(),
             stale: false,
@@ -81,6 +84,11 @@ impl Server {
     /// Lets the program use the network.
     pub fn grant(&mut self, network: Network) {
         self.network = network;
+    }
+
+    /// Has untouched memory stay so when the guest wants it zeroed.
+    pub fn know_touched(&mut self, touched: Touched) {
+        self.touched = Some(touched);
     }
 
     /// Grants a directory. To be called before the guest runs: the first gets [`mote_abi::ring::FIRST_PREOPEN`], the
@@ -269,6 +277,7 @@ impl Server {
         Ok(match request.submission.op {
             op::READ | op::WRITE => transfer::serve(objects, space, request),
             op::POLL => poll::serve(objects, &request.submission),
+            op::ZERO => zero::serve(self.touched.as_ref(), space, &request.submission),
             other if sockets::serves(other) => sockets::serve(&mut self.network, objects, space, request),
             other => match files::serve(objects, space, request) {
                 Some(attempt) => attempt,

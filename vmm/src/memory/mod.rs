@@ -3,6 +3,7 @@
 mod reservation;
 mod space;
 mod tables;
+pub mod touched;
 
 pub use reservation::Reservation;
 pub use space::{Space, SpaceError};

@@ -2,6 +2,8 @@
 
 mod fetch;
 
+use std::sync::atomic::{AtomicU8, Ordering};
+
 use wasip2::http::types::{
     ErrorCode, Fields, IncomingBody, IncomingRequest, OutgoingBody, OutgoingResponse, ResponseOutparam,
 };
@@ -70,10 +72,24 @@ impl wasip2::exports::http::incoming_handler::Guest for Handler {
                 }
                 text(out, 200, &format!("ate {} MiB\n", eaten.len()));
             }
+            "/soil" => text(out, 200, &format!("{}\n", soil())),
             "/fetch" => text(out, 200, &format!("{}\n", fetch::fetch(query))),
             _ => text(out, 404, "nothing there\n"),
         }
     }
+}
+
+/// Writes to memory that a new instance finds zero: bytes of it that were not.
+fn soil() -> usize {
+    static AREA: [AtomicU8; 256 << 10] = [const { AtomicU8::new(0) }; 256 << 10];
+    let grown = core::arch::wasm32::memory_grow::<0>(32) << 16;
+    let grown = core::ptr::with_exposed_provenance_mut::<AtomicU8>(grown);
+    // SAFETY: 32 pages of 64 KiB that this memory did not have, and nobody else knows of.
+    let grown = unsafe { core::slice::from_raw_parts(grown, 32 << 16) };
+    // Some pages are left out.
+    let bytes = AREA.iter().chain(grown).enumerate();
+    let soiled = bytes.filter(|(at, byte)| byte.swap(u8::from(at % 20_000 < 5000), Ordering::Relaxed) != 0);
+    soiled.count()
 }
 
 /// Works on without asking anybody for anything, the time included.

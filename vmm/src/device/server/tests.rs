@@ -55,6 +55,24 @@ fn a_large_write_waits_for_its_reader_and_arrives_whole() {
 }
 
 #[test]
+fn memory_is_zeroed() {
+    let mut f = fixture();
+    let zero = |len| submission(op::ZERO, 0, len);
+    for known in [false, true] {
+        if known {
+            f.server.know_touched(Touched::open().unwrap());
+        }
+        f.put(0, &[7; 3 << 20]);
+        assert_eq!(f.call(zero(0)), 0);
+        assert_eq!(f.call(zero(2_500_000)), 0);
+        assert!(f.get(0, 2_500_000).iter().all(|byte| *byte == 0));
+        assert!(f.get(2_500_000, 500_000).iter().all(|byte| *byte == 7));
+    }
+    assert_eq!(f.call(zero(MAPPED + 1)), -i64::from(libc::EFAULT));
+    assert_eq!(f.call(zero(u64::MAX)), -i64::from(libc::EINVAL));
+}
+
+#[test]
 fn a_read_waits_for_input_and_sees_the_end() {
     let mut f = fixture();
     f.submit(submission(op::READ, 0, 100));
