@@ -101,8 +101,20 @@ fn an_instance_finds_nothing_of_the_one_before() {
     let server = Server::start(&["--max-vms", "1"], &program());
     run(async {
         for turn in 0..20 {
-            // Between two of them an instance that leaves other memory as it was.
-            assert_eq!(get(server.address, "/hello").await.unwrap().0, StatusCode::OK);
+            // Before it another one, which ends well, or not, or whose client leaves.
+            let mut sender = connect(server.address).await.unwrap();
+            match turn % 5 {
+                0 => drop(get(server.address, "/hello").await.unwrap()),
+                1 => echo(&mut sender).await,
+                2 => drop(
+                    send(&mut sender, "/zeros?1000000000", Bulk::default())
+                        .await
+                        .unwrap(),
+                ),
+                3 => drop(get(server.address, "/trap").await.unwrap()),
+                _ => drop(get(server.address, "/trap-late").await.unwrap_err()),
+            }
+            drop(sender);
             let answer = get(server.address, "/soil").await.unwrap();
             assert_eq!(answer, (StatusCode::OK, "0\n".into()), "turn {turn}");
         }

@@ -28,7 +28,7 @@ pub(crate) fn run(component: &Component, mut host: Host) -> ! {
     };
     vm::stamp(phase::MAIN);
     let ended = loop {
-        let exchange = match accept(&mut host) {
+        let exchange = match next(&mut host) {
             Ok(exchange) => exchange,
             Err(errno) => break errno,
         };
@@ -49,8 +49,44 @@ pub(crate) fn run(component: &Component, mut host: Host) -> ! {
 }
 
 /// The next exchange. EPIPE: there will be none.
-fn accept(host: &mut Host) -> Result<ExchangeId, Errno> {
+fn next(host: &mut Host) -> Result<ExchangeId, Errno> {
     let zeroing = zero(&mut host.ring);
+    let next = match again(host) {
+        Some(exchange) => Ok(exchange),
+        None => accept(host),
+    };
+    if zeroing.into_iter().all(|token| host.ring.wait_for(token) == 0) {
+        mmap::cleaned();
+    }
+    next
+}
+
+/// The next exchange on the stream of the last one, if it was kept and the front has not closed it.
+fn again(host: &mut Host) -> Option<ExchangeId> {
+    let handle = host.http.take_kept()?;
+    let mut buffer = vec![0; Input::FIRST];
+    // What the last exchange still has to send goes along, and is not waited for.
+    let read = host.ring.request(Submission {
+        op: op::READ,
+        handle,
+        address: buffer.as_mut_ptr() as u64,
+        len: buffer.len() as u64,
+        ..Submission::default()
+    });
+    if let Ok(len @ 1..) = read {
+        let input = Input::begun(handle, buffer, size(len));
+        return Some(host.http.accepted(handle, input));
+    }
+    host.ring.detach(Submission {
+        op: op::CLOSE,
+        handle,
+        ..Submission::default()
+    });
+    None
+}
+
+/// A new stream with the next exchange. EPIPE: there will be none.
+fn accept(host: &mut Host) -> Result<ExchangeId, Errno> {
     let mut buffer = vec![0; Input::FIRST];
     // What the last exchange still has to send goes along, and is not waited for.
     let accepted = host.ring.request(Submission {
@@ -60,9 +96,6 @@ fn accept(host: &mut Host) -> Result<ExchangeId, Errno> {
         len: buffer.len() as u64,
         ..Submission::default()
     })?;
-    if zeroing.into_iter().all(|token| host.ring.wait_for(token) == 0) {
-        mmap::cleaned();
-    }
     let handle = accepted & ((1 << ACCEPTED_SHIFT) - 1);
     let input = Input::begun(handle, buffer, size(accepted >> ACCEPTED_SHIFT));
     Ok(host.http.accepted(handle, input))

@@ -1,11 +1,12 @@
-//! HTTP exchanges between the guest and the HTTP front (`mote-http`), over one local stream for each exchange.
+//! HTTP exchanges between the guest and the HTTP front (`mote-http`), each over a local stream.
 //!
 //! The stream is end to end: the VMM carries its bytes and knows nothing of them. Both ends check what they read. Each
 //! message is a [`FrameHead`] and its payload, all fields little-endian.
 //!
 //! An incoming request: the front sends REQUEST, BODY..., then TRAILERS or END; the guest answers RESPONSE, BODY...,
 //! then TRAILERS or END, or FAILED. An outgoing request is the same with the sides exchanged. Flow control is the
-//! stream's own.
+//! stream's own. A stream whose incoming request has gone well on both sides is used for the next one after IDLE; any other
+//! is closed.
 
 mod head;
 
@@ -27,6 +28,9 @@ pub mod frame {
     pub const END: u32 = 5;
     /// The exchange has failed; nothing follows. Payload: a [`super::Failure`].
     pub const FAILED: u32 = 6;
+    /// The guest is done with an incoming request, of which it has received all and sent all, and waits on this stream for
+    /// the next. No payload.
+    pub const IDLE: u32 = 7;
 }
 
 /// Codes of a [`Failure`]: the index of each case of `wasi:http/types.error-code` (WASI 0.2, `types.wit`).
@@ -103,6 +107,12 @@ impl FrameHead {
         len: 0,
     };
 
+    /// All of an [`frame::IDLE`] frame.
+    pub const IDLE: FrameHead = FrameHead {
+        kind: frame::IDLE,
+        len: 0,
+    };
+
     /// The head as it stands on the stream.
     #[must_use]
     pub const fn to_bytes(self) -> [u8; 8] {
@@ -124,7 +134,7 @@ impl FrameHead {
         let (least, most) = match head.kind {
             frame::REQUEST | frame::RESPONSE | frame::TRAILERS => (4, HEAD_MAX),
             frame::BODY => (1, PAYLOAD_MAX),
-            frame::END => (0, 0),
+            frame::END | frame::IDLE => (0, 0),
             frame::FAILED => (4, PAYLOAD_MAX),
             _ => return Err(Malformed("a frame's kind is unknown")),
         };

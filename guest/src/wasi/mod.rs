@@ -122,7 +122,8 @@ impl Host {
 
     /// Gives back all that an instance that has gone has left open.
     pub(crate) fn release(&mut self) {
-        let left = self.ring.opened();
+        let mut left = self.ring.opened();
+        left.retain(|handle| Some(*handle) != self.http.kept());
         for handle in &left {
             // There is nobody left to tell that an earlier write has failed.
             let _ = self.files.close(&mut self.ring, *handle);

@@ -20,9 +20,10 @@ pub mod fd {
 
 /// One-byte messages on the socket between the front and a VM (`front_fd`).
 pub mod vm {
-    /// Front to VM, with a descriptor: a stream that carries the frames of an incoming request (`mote_abi::http`).
+    /// Front to VM, with a descriptor: a stream that carries the frames of an incoming request (`mote_abi::http`), and of
+    /// those that follow on it.
     pub const INCOMING: u8 = b'R';
-    /// VM to front: it waits for a request. It says so once for each: a VM that dies after it has closed the stream of
+    /// VM to front: it waits for a stream. It says so once for each: a VM that dies after it has closed the stream of
     /// one request is not given another.
     pub const READY: u8 = b'A';
     /// VM to front: a stream for an outgoing request is asked for. Front to VM, with a descriptor: here it is.

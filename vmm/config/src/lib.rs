@@ -74,7 +74,7 @@ pub struct VmmConfig {
     /// What else it may have of its runtime.
     #[serde(default)]
     pub limits: Limits,
-    /// Socket (seqpacket) of the HTTP front, which hands over a stream for each incoming request, and for each outgoing
+    /// Socket (seqpacket) of the HTTP front, which hands over streams for incoming requests, and one for each outgoing
     /// one that it is asked for. The number is `mote-launch`'s to fill in.
     #[serde(default)]
     pub front_fd: Option<i32>,

@@ -70,8 +70,8 @@ pub(crate) async fn next(body: &mut Incoming) -> Option<Result<Frame<Bytes>, hyp
     poll_fn(|cx| http_body::Body::poll_frame(Pin::new(&mut *body), cx)).await
 }
 
-/// Brings a request's body to a VM. What the VM does not read waits here, and the client with it.
-pub(crate) async fn pump(mut body: Incoming, mut writer: Writer) {
+/// Brings a request's body to a VM. What the VM does not read waits here, and the client with it. The writer comes back.
+pub(crate) async fn pump(mut body: Incoming, mut writer: Writer) -> Writer {
     let result = loop {
         match next(&mut body).await {
             None => break writer.end().await,
@@ -120,5 +120,5 @@ pub(crate) async fn pump(mut body: Incoming, mut writer: Writer) {
     };
     // A VM that is gone shows in its answer.
     let _ = result;
-    writer.forget();
+    writer
 }

@@ -23,10 +23,14 @@ use crate::{
     fields::{to_fields, to_headers},
     frames::{Frame, FrameError, Reader, Writer},
     pool::{Busy, Lease, Pool},
+    vm::Stream,
 };
 
 /// How long a program may go on writing a body that nobody will get, as that of a response to HEAD.
 const DISCARD: Duration = Duration::from_secs(5);
+
+/// How long a pump may take to end when all that it brings has been received.
+const PUMP_END: Duration = Duration::from_secs(1);
 
 /// So many VMs more are tried if one has ended before it read a request.
 const RETRIES: u32 = 2;
@@ -138,9 +142,9 @@ impl Front {
         body: Incoming,
     ) -> Result<(Exchange, Result<Frame, FrameError>), Refusal> {
         if !body.is_end_stream() {
-            let (mut exchange, writer) = self.begin(head).await?;
+            let mut exchange = self.begin(head).await?;
             if let Some(rest) = &mut exchange.rest {
-                rest.pump = Some(Abort(tokio::spawn(body::pump(body, writer))));
+                rest.send(body);
             }
             let answer = exchange.next().await;
             return Ok((exchange, answer));
@@ -148,8 +152,7 @@ impl Front {
         let head = [head, &FrameHead::END.to_bytes()].concat();
         let mut again = 0..RETRIES;
         loop {
-            let (mut exchange, writer) = self.begin(&head).await?;
-            writer.forget();
+            let mut exchange = self.begin(&head).await?;
             let answer = exchange.next().await;
             // The kernel says so of a stream that was closed with something unread in it. (unix_release_sock)
             let unread = matches!(&answer, Err(FrameError::Io(e)) if e.kind() == ErrorKind::ConnectionReset);
@@ -160,38 +163,31 @@ impl Front {
     }
 
     /// Sends a VM the request's head.
-    async fn begin(&self, head: &[u8]) -> Result<(Exchange, Writer), Refusal> {
+    async fn begin(&self, head: &[u8]) -> Result<Exchange, Refusal> {
         loop {
             let lease = self.pool.acquire().await?;
-            let Ok((stream, written)) = lease.vm().incoming(head).await else {
+            let Ok(Stream { reader, writer }) = lease.vm().incoming(head).await else {
                 lease.vm().shut();
                 continue;
             };
-            let (read, write) = stream.into_split();
-            let mut writer = Writer::new(write);
-            let rest = head.get(written..).unwrap_or_default();
-            if writer.frames(rest).await.is_err() {
-                lease.vm().shut();
-                continue;
-            }
             let watchdog = self.limit.map(|limit| watch(&self.pool, &lease, limit));
-            let exchange = Exchange {
+            return Ok(Exchange {
                 rest: Some(Rest {
-                    reader: Reader::new(read),
-                    lease,
+                    reader,
+                    writer: Some(writer),
                     pump: None,
+                    lease,
                     _watchdog: watchdog,
                 }),
                 finished: false,
                 discard: false,
-            };
-            return Ok((exchange, writer));
+            });
         }
     }
 }
 
 /// Ends the VM when the time is up.
-fn watch(pool: &Arc<Pool>, lease: &Lease, limit: Duration) -> Abort {
+fn watch(pool: &Arc<Pool>, lease: &Lease, limit: Duration) -> Abort<()> {
     let pool = Arc::clone(pool);
     let vm = Arc::clone(lease.vm());
     Abort(tokio::spawn(async move {
@@ -202,9 +198,9 @@ fn watch(pool: &Arc<Pool>, lease: &Lease, limit: Duration) -> Abort {
 
 /// A task that ends with its owner.
 #[derive(Debug)]
-struct Abort(JoinHandle<()>);
+struct Abort<T>(JoinHandle<T>);
 
-impl Drop for Abort {
+impl<T> Drop for Abort<T> {
     fn drop(&mut self) {
         self.0.abort();
     }
@@ -231,8 +227,8 @@ fn request_head(parts: &http::request::Parts) -> Result<RequestHead, Refusal> {
     })
 }
 
-/// A request that a VM is busy with. However it ends, the VM is idle only when it has closed the stream
-/// and says that it waits for the next request.
+/// A request that a VM is busy with. However it ends, the VM is idle only when it says that it waits for the next request:
+/// on this stream, or, having closed it, on another.
 #[derive(Debug)]
 pub(crate) struct Exchange {
     /// There until the exchange is dropped.
@@ -247,10 +243,12 @@ pub(crate) struct Exchange {
 #[derive(Debug)]
 struct Rest {
     reader: Reader,
-    lease: Lease,
+    /// The pump's while there is one.
+    writer: Option<Writer>,
     /// Brings the request's body to the VM.
-    pump: Option<Abort>,
-    _watchdog: Option<Abort>,
+    pump: Option<Abort<Writer>>,
+    lease: Lease,
+    _watchdog: Option<Abort<()>>,
 }
 
 impl Exchange {
@@ -311,8 +309,12 @@ impl Exchange {
 impl Drop for Exchange {
     fn drop(&mut self) {
         let (finished, discard) = (self.finished, self.discard);
+        let rest = match self.rest.take() {
+            Some(rest) if finished => rest.pass_on(),
+            rest => rest,
+        };
         // Without a runtime the process is about to end, and the streams with it.
-        if let Some(rest) = self.rest.take()
+        if let Some(rest) = rest
             && let Ok(runtime) = tokio::runtime::Handle::try_current()
         {
             runtime.spawn(rest.settle(finished, discard));
@@ -321,17 +323,56 @@ impl Drop for Exchange {
 }
 
 impl Rest {
+    /// Has the request's body follow.
+    fn send(&mut self, body: Incoming) {
+        if let Some(writer) = self.writer.take() {
+            self.pump = Some(Abort(tokio::spawn(body::pump(body, writer))));
+        }
+    }
+
+    /// Ends it at once if the VM has said already that it is idle.
+    fn pass_on(mut self) -> Option<Rest> {
+        if self.writer.is_none() || !self.reader.take_idle() {
+            return Some(self);
+        }
+        self.keep();
+        None
+    }
+
     /// Waits until the VM is done.
     async fn settle(mut self, finished: bool, discard: bool) {
-        if finished {
-            self.reader.drain().await;
-        } else if !discard || tokio::time::timeout(DISCARD, self.reader.drain()).await.is_err() {
-            // The client has left, or nobody wants the body: the program's writes fail from here on.
-            self.reader.refuse().await;
-            self.reader.closed().await;
+        let idle = if finished {
+            self.reader.idle().await
+        } else {
+            let idle = tokio::time::timeout(DISCARD, self.reader.idle());
+            discard && idle.await.unwrap_or(false)
+        };
+        if let Some(mut pump) = self.pump.take_if(|_| idle) {
+            // It is at its end: the VM has received all.
+            self.writer = tokio::time::timeout(PUMP_END, &mut pump.0)
+                .await
+                .ok()
+                .and_then(Result::ok);
         }
-        drop(self.pump);
-        self.lease.vm().settled().await;
-        drop(self.lease);
+        if idle && self.writer.is_some() {
+            self.keep();
+        } else {
+            // If the client has left, or nobody wants the body, the program's writes fail from here on.
+            drop((self.reader, self.writer, self.pump));
+            self.lease.vm().settled().await;
+        }
+    }
+
+    /// The VM waits on the stream for its next request.
+    fn keep(self) {
+        let Rest {
+            reader,
+            writer,
+            lease,
+            ..
+        } = self;
+        if let Some(writer) = writer {
+            lease.vm().keep(Stream { reader, writer });
+        }
     }
 }

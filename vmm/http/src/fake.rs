@@ -120,7 +120,16 @@ async fn guest(socket: OwnedFd) {
         let stream = StdStream::from(message.fd.unwrap());
         let stream = UnixStream::from_std(stream).unwrap();
         let (read, write) = stream.into_split();
-        if !program(Reader::new(read), Writer::new(write)).await {
+        let (mut reader, mut writer) = (Reader::new(read), Writer::new(write));
+        let mut turn = 0;
+        let lives = loop {
+            match program(&mut reader, &mut writer, turn).await {
+                Then::Idle => turn += 1,
+                then => break then != Then::Die,
+            }
+        };
+        drop((reader, writer));
+        if !lives {
             // The streams of a process that dies are closed one after the other.
             tokio::time::sleep(Duration::from_millis(20)).await;
             return;
@@ -148,22 +157,33 @@ fn response(status: u16, fields: &[(&str, &str)]) -> Vec<u8> {
     bytes
 }
 
-/// What the guest does is in the path; whether it lives on.
-async fn program(mut reader: Reader, mut writer: Writer) -> bool {
-    let Ok(Frame::Request(request)) = reader.next().await else {
-        panic!("no request")
+/// What the guest does with the stream of a request.
+#[derive(PartialEq)]
+enum Then {
+    Close,
+    /// It has said that it waits for the next one on it.
+    Idle,
+    Die,
+}
+
+/// What the guest does is in the path. Of each stream it may have several requests, of which this is number `turn`.
+async fn program(reader: &mut Reader, writer: &mut Writer, turn: u32) -> Then {
+    let request = match reader.next().await {
+        Ok(Frame::Request(request)) => request,
+        Err(_) if turn > 0 => return Then::Close,
+        _ => panic!("no request"),
     };
     let path = request.path_with_query.clone();
     match path.as_str() {
         // The request as it is seen.
         "/show" => {
-            head(&mut writer, 200, &[("content-type", "text/plain")]).await;
+            head(writer, 200, &[("content-type", "text/plain")]).await;
             writer.body(show(&request).as_bytes()).await.unwrap();
             writer.end().await.unwrap();
         }
         // The body, as it comes, and its trailers.
         "/echo" => {
-            head(&mut writer, 200, &[("trailer", "x-sum")]).await;
+            head(writer, 200, &[("trailer", "x-sum")]).await;
             loop {
                 match reader.next().await {
                     Ok(Frame::Body(bytes)) => {
@@ -188,42 +208,56 @@ async fn program(mut reader: Reader, mut writer: Writer) -> bool {
         }
         "/slow" => {
             tokio::time::sleep(Duration::from_millis(100)).await;
-            head(&mut writer, 200, &[]).await;
+            head(writer, 200, &[]).await;
             let _ = writer.end().await;
         }
         // Endless, until nobody listens.
         "/zeros" => {
-            head(&mut writer, 200, &[]).await;
+            head(writer, 200, &[]).await;
             while writer.body(&[0; 65536][..]).await.is_ok() {}
         }
         "/length" => {
-            head(&mut writer, 200, &[("content-length", "5")]).await;
+            head(writer, 200, &[("content-length", "5")]).await;
             writer.body(&b"hello"[..]).await.unwrap();
             writer.end().await.unwrap();
         }
-        "/two-lengths" => {
-            head(
-                &mut writer,
-                200,
-                &[("content-length", "5"), ("content-length", "6")],
-            )
-            .await
-        }
-        "/early-hints" => head(&mut writer, 103, &[]).await,
+        "/two-lengths" => head(writer, 200, &[("content-length", "5"), ("content-length", "6")]).await,
+        "/early-hints" => head(writer, 103, &[]).await,
         "/trap" => {}
         "/trap-late" => {
-            head(&mut writer, 200, &[]).await;
+            head(writer, 200, &[]).await;
             writer.body(&b"begin"[..]).await.unwrap();
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        "/die" => return false,
+        "/die" => return Then::Die,
+        // As a guest does it: the end and that it is idle in one write, or in two.
+        "/again" | "/again-later" => {
+            while matches!(reader.next().await, Ok(Frame::Body(_))) {}
+            head(writer, 200, &[]).await;
+            writer.body(turn.to_string().as_bytes()).await.unwrap();
+            let (end, idle) = (FrameHead::END.to_bytes(), FrameHead::IDLE.to_bytes());
+            if path == "/again" {
+                let _ = writer.frames(&[end, idle].concat()).await;
+            } else {
+                let _ = writer.frames(&end).await;
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                let _ = writer.frames(&idle).await;
+            }
+            return Then::Idle;
+        }
+        // It says that it is idle, and goes on.
+        "/too-much" => {
+            head(writer, 200, &[]).await;
+            let (end, idle) = (FrameHead::END.to_bytes(), FrameHead::IDLE.to_bytes());
+            let _ = writer.frames(&[end, idle, end].concat()).await;
+        }
         "/nonsense" => writer.frames(&[0xff; 64]).await.unwrap(),
         // It waits for a body that does not come.
         "/hang" => while matches!(reader.next().await, Ok(Frame::Body(_))) {},
         "/spin" => tokio::time::sleep(Duration::from_secs(3600)).await,
         // A response to HEAD or 204 that has a body all the same.
         "/no-content" => {
-            head(&mut writer, 204, &[]).await;
+            head(writer, 204, &[]).await;
             writer.body(&b"hello"[..]).await.unwrap();
             writer.end().await.unwrap();
         }
@@ -234,7 +268,7 @@ async fn program(mut reader: Reader, mut writer: Writer) -> bool {
         }
         // Works on after the answer.
         "/after" => {
-            head(&mut writer, 200, &[]).await;
+            head(writer, 200, &[]).await;
             writer.end().await.unwrap();
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
@@ -244,18 +278,18 @@ async fn program(mut reader: Reader, mut writer: Writer) -> bool {
             while let Ok(Frame::Body(bytes)) = reader.next().await {
                 sum += bytes.len();
             }
-            head(&mut writer, 200, &[]).await;
+            head(writer, 200, &[]).await;
             writer.body(sum.to_string().as_bytes()).await.unwrap();
             writer.end().await.unwrap();
         }
         // It wants nothing of the body.
         "/ignore" => {
-            head(&mut writer, 200, &[]).await;
+            head(writer, 200, &[]).await;
             writer.end().await.unwrap();
         }
-        _ => head(&mut writer, 404, &[("content-length", "0")]).await,
+        _ => head(writer, 404, &[("content-length", "0")]).await,
     }
-    true
+    Then::Close
 }
 
 fn show(request: &RequestHead) -> String {

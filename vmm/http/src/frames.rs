@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    os::fd::{AsFd, AsRawFd},
+    os::fd::AsFd,
     pin::Pin,
     task::{Context, Poll, ready},
 };
@@ -13,7 +13,7 @@ use mote_abi::http::{
 };
 use tokio::{
     io::{AsyncRead, AsyncWriteExt, Interest, ReadBuf, unix::AsyncFd},
-    net::{UnixStream, unix::OwnedReadHalf, unix::OwnedWriteHalf},
+    net::unix::{OwnedReadHalf, OwnedWriteHalf},
 };
 
 /// What is read at once: at first, where most messages end, and after reads that were full. Larger pieces of memory come
@@ -41,6 +41,7 @@ pub(crate) enum Frame {
     Trailers(Fields),
     End,
     Failed(Failure),
+    Idle,
 }
 
 /// Reads frames.
@@ -119,6 +120,7 @@ impl Reader {
             frame::RESPONSE => Frame::Response(ResponseHead::decode(&payload)?),
             frame::TRAILERS => Frame::Trailers(mote_abi::http::decode_fields(&payload)?),
             frame::FAILED => Frame::Failed(Failure::decode(&payload)?),
+            frame::IDLE => Frame::Idle,
             // There is no other kind: `FrameHead::from_bytes` has checked it.
             _ => Frame::End,
         }))
@@ -138,30 +140,35 @@ impl Reader {
         Poll::Ready(Ok(read))
     }
 
-    /// Refuses whatever the other side still writes: it gets EPIPE. What it sent before is dropped, for as long as it
-    /// stays in the queue the other side waits for room instead. (unix(7))
-    pub(crate) async fn refuse(&mut self) {
-        // SAFETY: takes no pointers. It fails only if the other side is gone, which is as good.
-        unsafe { libc::shutdown(self.half.as_ref().as_raw_fd(), libc::SHUT_RD) };
-        self.drain().await;
+    /// Whether the guest waits for the next exchange, and has said so along with what came before.
+    pub(crate) fn take_idle(&mut self) -> bool {
+        let idle = self.body == 0 && self.buffer == FrameHead::IDLE.to_bytes()[..];
+        if idle {
+            self.buffer.advance(FrameHead::LEN);
+            self.rest();
+        }
+        idle
     }
 
-    /// Waits until the other side has closed the stream, whatever it still sends before.
-    pub(crate) async fn closed(&mut self) {
-        let stream: &UnixStream = self.half.as_ref();
-        closed(stream).await;
-    }
-
-    /// Reads on until the other side has closed the stream, or nothing more may come.
-    pub(crate) async fn drain(&mut self) {
-        self.buffer = BytesMut::new();
-        let mut chunk = vec![0; FIRST];
+    /// Reads on, whatever comes, until the guest waits for the next exchange, or the stream has ended: whether it waits.
+    pub(crate) async fn idle(&mut self) -> bool {
         loop {
-            let mut room = ReadBuf::new(&mut chunk);
-            let read = std::future::poll_fn(|cx| Pin::new(&mut self.half).poll_read(cx, &mut room)).await;
-            if read.is_err() || room.filled().is_empty() {
-                return;
+            match self.next().await {
+                Ok(Frame::Idle) => {
+                    self.rest();
+                    // It has not been asked anything yet.
+                    return self.buffer.is_empty();
+                }
+                Ok(_) => {}
+                Err(_) => return false,
             }
+        }
+    }
+
+    /// Gives back memory that the last exchange took more of than most do.
+    fn rest(&mut self) {
+        if self.chunk > FIRST && self.buffer.is_empty() {
+            (self.buffer, self.chunk) = (BytesMut::new(), FIRST);
         }
     }
 }
@@ -226,17 +233,13 @@ impl Writer {
         failure.encode(&mut frame);
         self.frames(&frame).await
     }
-
-    /// Leaves the stream open for the other side's reading, so that only its end of the stream tells when it is done.
-    pub(crate) fn forget(self) {
-        self.half.forget();
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::time::Duration;
+    use tokio::net::UnixStream;
 
     fn pair() -> ((Reader, Writer), UnixStream) {
         let (a, b) = UnixStream::pair().unwrap();
@@ -275,20 +278,37 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_others_end_shows_although_reading_is_refused() {
-        let ((mut reader, writer), mut other) = pair();
-        let flood = tokio::spawn(async move {
-            let error = other.write_all(&[0; 1 << 20]).await.unwrap_err();
-            assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
-            other
-        });
-        tokio::time::sleep(Duration::from_millis(20)).await;
-        reader.refuse().await;
-        writer.forget();
-        let other = flood.await.unwrap();
+    async fn the_others_end_shows_without_a_read() {
+        let ((reader, _writer), mut other) = pair();
+        other.write_all(&[0; 100]).await.unwrap();
+        let watch = AsFd::as_fd(reader.half.as_ref()).try_clone_to_owned().unwrap();
         let soon = Duration::from_millis(50);
-        assert!(tokio::time::timeout(soon, reader.closed()).await.is_err());
+        assert!(tokio::time::timeout(soon, closed(&watch)).await.is_err());
         drop(other);
-        tokio::time::timeout(soon, reader.closed()).await.unwrap();
+        tokio::time::timeout(soon, closed(&watch)).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_guest_is_idle_when_it_says_so_and_nothing_more() {
+        let idle = FrameHead::IDLE.to_bytes();
+        let ((mut reader, _writer), mut other) = pair();
+        other
+            .write_all(&[FrameHead::END.to_bytes(), idle].concat())
+            .await
+            .unwrap();
+        assert!(!reader.take_idle(), "not read yet");
+        assert!(matches!(reader.next().await, Ok(Frame::End)));
+        assert!(reader.take_idle() && !reader.take_idle());
+        other
+            .write_all(&[FrameHead::END.to_bytes(), idle].concat())
+            .await
+            .unwrap();
+        assert!(reader.idle().await, "whatever comes before");
+        other.write_all(&idle[..4]).await.unwrap();
+        drop(other);
+        assert!(!reader.idle().await, "it has gone");
+        let ((mut reader, _writer), mut other) = pair();
+        other.write_all(&[idle, idle].concat()).await.unwrap();
+        assert!(!reader.idle().await, "it goes on");
     }
 }

@@ -5,16 +5,17 @@ use std::{
     os::fd::{AsFd, OwnedFd},
     pin::pin,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
 };
 
 use mote_config::front::vm::{INCOMING, OUTGOING, READY};
-use tokio::{net::UnixStream, sync::Notify};
+use tokio::sync::Notify;
 
 use crate::{
     channel::{self, Channel},
+    frames::{Reader, Writer},
     outgoing::Client,
     pool::Pool,
 };
@@ -36,6 +37,15 @@ pub(crate) struct Vm {
     /// Either is new: `ready` or `ended`.
     changed: Notify,
     outgoing: AtomicUsize,
+    /// The stream on which it waits for its next request, if it is one that it had before.
+    kept: Mutex<Option<Stream>>,
+}
+
+/// A stream of exchanges with a VM.
+#[derive(Debug)]
+pub(crate) struct Stream {
+    pub(crate) reader: Reader,
+    pub(crate) writer: Writer,
 }
 
 impl Vm {
@@ -54,6 +64,7 @@ impl Vm {
             ready: AtomicU64::new(0),
             changed: Notify::new(),
             outgoing: AtomicUsize::new(0),
+            kept: Mutex::new(None),
         }))
     }
 
@@ -83,6 +94,7 @@ impl Vm {
     pub(crate) fn release(&self) {
         self.let_go.store(true, Ordering::Release);
         self.channel.shut();
+        self.take_kept();
     }
 
     /// Has nothing more to do with it.
@@ -90,6 +102,19 @@ impl Vm {
         self.ended.store(true, Ordering::Release);
         self.changed.notify_waiters();
         self.channel.shut();
+        self.take_kept();
+    }
+
+    /// It waits for its next request on this stream.
+    pub(crate) fn keep(&self, stream: Stream) {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        // Closed otherwise, which it takes for a question to look at its channel: under the lock, so that whoever has it
+        // end finds the stream or is found.
+        *kept = self.alive().then_some(stream);
+    }
+
+    fn take_kept(&self) -> Option<Stream> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// Waits until it waits for its next request, or has ended.
@@ -106,16 +131,22 @@ impl Vm {
         }
     }
 
-    /// Hands it a new incoming request, which begins with `head`: the front's end of the stream, and how much of the head
-    /// has gone out.
+    /// Hands it an incoming request, which begins with `head`, on the stream that it had before or else on a new one.
     ///
     /// # Errors
     /// If the VM is gone, or there is no room for another descriptor.
-    pub(crate) async fn incoming(&self, head: &[u8]) -> io::Result<(UnixStream, usize)> {
+    pub(crate) async fn incoming(&self, head: &[u8]) -> io::Result<Stream> {
+        if let Some(mut stream) = self.take_kept() {
+            stream.writer.frames(head).await?;
+            return Ok(stream);
+        }
         let (ours, theirs, written) = channel::stream(head)?;
         self.given.fetch_add(1, Ordering::AcqRel);
         self.channel.send(&[INCOMING], Some(theirs.as_fd())).await?;
-        Ok((ours, written))
+        let (read, write) = ours.into_split();
+        let (reader, mut writer) = (Reader::new(read), Writer::new(write));
+        writer.frames(head.get(written..).unwrap_or_default()).await?;
+        Ok(Stream { reader, writer })
     }
 
     /// Serves its requests to the outside until it has ended.

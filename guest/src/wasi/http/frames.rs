@@ -12,6 +12,8 @@ pub(super) struct Frames {
     pub(super) bytes: Vec<u8>,
     /// Where the head of the last frame stands, if it is a BODY that more can be added to.
     open: Option<usize>,
+    /// The body's end is among them, or was.
+    ended: bool,
 }
 
 impl Frames {
@@ -49,12 +51,21 @@ impl Frames {
     pub(super) fn end(&mut self, trailers: Option<&List>) -> Result<(), TooLong> {
         self.open = None;
         match trailers {
-            Some(list) => encode_fields(list, &mut self.bytes),
-            None => {
-                self.bytes.extend_from_slice(&FrameHead::END.to_bytes());
-                Ok(())
-            }
+            Some(list) => encode_fields(list, &mut self.bytes)?,
+            None => self.bytes.extend_from_slice(&FrameHead::END.to_bytes()),
         }
+        self.ended = true;
+        Ok(())
+    }
+
+    /// Whether the message has its end.
+    pub(super) fn is_ended(&self) -> bool {
+        self.ended
+    }
+
+    /// The exchange is over, and the stream is for the next.
+    pub(super) fn idle(&mut self) {
+        self.bytes.extend_from_slice(&FrameHead::IDLE.to_bytes());
     }
 
     pub(super) fn failed(&mut self, failure: &Failure) {
@@ -64,10 +75,11 @@ impl Frames {
 
     /// Adds what another one has.
     pub(super) fn append(&mut self, other: Frames) {
+        self.ended |= other.ended;
+        self.open = other.open.map(|at| self.bytes.len() + at);
         if self.bytes.is_empty() {
-            *self = other;
+            self.bytes = other.bytes;
         } else {
-            self.open = other.open.map(|at| self.bytes.len() + at);
             self.bytes.extend_from_slice(&other.bytes);
         }
     }

@@ -41,6 +41,8 @@ pub(crate) struct Http {
     bodies: BTreeMap<BodyId, Body>,
     /// What is still under way of exchanges that have ended. Nobody asks for it, and their handles close behind it.
     leaving: Vec<Sender>,
+    /// The handle on which the next request of the front comes.
+    kept: Option<u64>,
     next_id: u64,
 }
 
@@ -82,6 +84,7 @@ impl Http {
             exchanges: BTreeMap::new(),
             bodies: BTreeMap::new(),
             leaving: Vec::new(),
+            kept: None,
             next_id: 0,
         }
     }
@@ -353,8 +356,19 @@ impl Http {
         }
     }
 
+    /// The handle on which the next request of the front comes, if it is to come on one that is open.
+    pub(crate) fn kept(&self) -> Option<u64> {
+        self.kept
+    }
+
+    /// The same, which is the caller's from then on.
+    pub(crate) fn take_kept(&mut self) -> Option<u64> {
+        self.kept.take()
+    }
+
     /// Ends all exchanges and bodies of an instance that has gone. What the answered one still has to send goes out with
-    /// the next call, and its handle closes behind it; a body that the program left open ends, well if the program did.
+    /// the next call; a body that the program left open ends, well if the program did. If all has gone well the handle is
+    /// kept for the next exchange, otherwise it closes behind what is sent.
     pub(crate) fn leave(&mut self, ring: &mut Ring, answered: ExchangeId, well: bool) {
         for body in core::mem::take(&mut self.bodies).into_values() {
             if matches!(body.place, Place::Sent(id) if id == answered)
@@ -370,8 +384,12 @@ impl Http {
         }
         for (id, mut exchange) in core::mem::take(&mut self.exchanges) {
             if id == answered {
-                exchange.receiver.stop(ring);
-                exchange.sender.finish(ring);
+                if well && exchange.receiver.is_spent(ring) && exchange.sender.pass_on(ring) {
+                    self.kept = Some(exchange.handle);
+                } else {
+                    exchange.receiver.stop(ring);
+                    exchange.sender.finish(ring);
+                }
                 self.leaving.push(exchange.sender);
             } else {
                 exchange.close(ring);

@@ -117,6 +117,13 @@ impl Receiver {
         matches!(self.state, State::Ended(_) | State::Failed(_))
     }
 
+    /// Whether all that the other side sends has been received, and no read is under way.
+    pub(super) fn is_spent(&mut self, ring: &mut Ring) -> bool {
+        // The end often comes along with the head, and a program that wants no body has not looked for it.
+        self.advance_by(ring, |input, _| input.has_data());
+        matches!(self.state, State::Ended(_)) && !self.input.has_data() && !self.input.is_reading()
+    }
+
     /// Takes back a read that may be under way.
     pub(super) fn stop(&mut self, ring: &mut Ring) {
         self.input.stop(ring);
@@ -124,6 +131,11 @@ impl Receiver {
 
     /// Goes on until there are bytes of the body, or nothing at all.
     fn advance(&mut self, ring: &mut Ring) {
+        self.advance_by(ring, Input::readable);
+    }
+
+    /// Goes on as long as there is more to take.
+    fn advance_by(&mut self, ring: &mut Ring, more: impl Fn(&mut Input, &mut Ring) -> bool) {
         while matches!(self.state, State::Head | State::Body) && self.body == 0 {
             let wanted = match self.frame_len() {
                 Ok(len) => len,
@@ -134,7 +146,7 @@ impl Receiver {
             };
             if self.gathered.len() == wanted {
                 self.take_frame();
-            } else if !self.input.readable(ring) {
+            } else if !more(&mut self.input, ring) {
                 return;
             } else if let Ok(data) = self.take_input(ring, wanted - self.gathered.len()) {
                 self.gathered.extend_from_slice(&data);

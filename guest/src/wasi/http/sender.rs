@@ -51,6 +51,17 @@ impl Sender {
         });
     }
 
+    /// Submits all that waits, and that the stream is for the next exchange: whether it is.
+    pub(super) fn pass_on(&mut self, ring: &mut Ring) -> bool {
+        self.reap(ring);
+        let whole = self.queue.is_ended() && !self.broken;
+        if whole {
+            self.queue.idle();
+            self.submit(ring);
+        }
+        whole
+    }
+
     fn submit(&mut self, ring: &mut Ring) {
         let data = self.queue.take();
         if !self.broken && !data.is_empty() {

@@ -80,6 +80,16 @@ impl Input {
         ready
     }
 
+    /// Whether something that was read is left.
+    pub(crate) fn has_data(&self) -> bool {
+        !self.data.is_empty()
+    }
+
+    /// Whether a read is under way.
+    pub(crate) fn is_reading(&self) -> bool {
+        self.reading.is_some()
+    }
+
     /// As [`Self::readable`]; a read that it starts is tried at once.
     pub(crate) fn readable_now(&mut self, ring: &mut Ring) -> bool {
         let reading = self.reading.is_some();

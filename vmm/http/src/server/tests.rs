@@ -327,6 +327,60 @@ async fn what_works_on_after_its_answer_is_not_disturbed() {
 }
 
 #[tokio::test]
+async fn a_stream_that_went_well_is_used_again() {
+    let world = world(config(1)).await;
+    let again = async |method: &str, path: &str| {
+        let wire = format!("{method} {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+        let answer = raw(&world, &wire).await;
+        assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+        answer.split_once("\r\n\r\n").unwrap().1.to_owned()
+    };
+    let mut turns = (0..).map(|turn: u32| turn.to_string());
+    let mut next = || turns.next().unwrap();
+    for path in ["/again", "/again-later", "/again-later", "/again"] {
+        assert_eq!(text(get(&world, path).await).await, next(), "{path} with a body");
+        let body = again("GET", path).await;
+        assert_eq!(body.lines().nth(1), Some(next().as_str()), "{path}: {body:?}");
+        assert_eq!(again("HEAD", path).await, "");
+        next();
+    }
+    for path in ["/show", "/too-much", "/trap"] {
+        let _ = text(get(&world, path).await).await;
+        assert_eq!(text(get(&world, "/again").await).await, "0", "after {path}");
+    }
+    assert_eq!(world.started.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn a_vm_that_waits_on_its_stream_can_be_let_go() {
+    let world = world(config(4)).await;
+    let mut answers = Vec::new();
+    for _ in 0..8 {
+        let mut sender = http1(world.address).await;
+        answers.push(tokio::spawn(async move {
+            let response = sender
+                .send_request(request("/again-later", feed(vec![])))
+                .await
+                .unwrap();
+            text(response).await
+        }));
+    }
+    for answer in answers {
+        assert_eq!(answer.await.unwrap().len(), 1);
+    }
+    assert!(world.living.load(Ordering::SeqCst) > 1);
+    timeout(Duration::from_secs(5), async {
+        while world.living.load(Ordering::SeqCst) > 1 {
+            sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await
+    .unwrap();
+    assert_eq!(text(get(&world, "/again").await).await.len(), 1);
+    assert_eq!(world.forced.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test]
 async fn the_queue_is_bounded_in_length_and_time() {
     let mut config = config(1);
     config.queue_max = 1;
