@@ -368,6 +368,18 @@ impl Containerd {
         let _ = child.wait();
     }
 
+    /// Whether it has this file open.
+    #[must_use]
+    pub fn has_open(&self, path: &str) -> bool {
+        let pid = self.lock().as_ref().map_or(0, Child::id);
+        let open = fs::read_dir(format!("/proc/{pid}/fd"))
+            .into_iter()
+            .flatten()
+            .flatten();
+        open.filter_map(|entry| fs::read_link(entry.path()).ok())
+            .any(|file| file == Path::new(path))
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, Option<Child>> {
         self.child
             .lock()

@@ -231,7 +231,8 @@ impl<'a> Pod<'a> {
             .context("no status")
     }
 
-    /// Waits for a container's end.
+    /// Waits for a container's end, and until its log is whole: containerd tells of the end when it has read the streams,
+    /// and a thread of its own may still be writing the last of it to the log. (`redirectLogs` of `logger.go`)
     ///
     /// # Errors
     /// The runtime's, or if it takes more than a minute.
@@ -239,12 +240,12 @@ impl<'a> Pod<'a> {
         let give_up = Instant::now() + Duration::from_secs(60);
         loop {
             let status = self.status(id)?;
-            if status.state() == ContainerState::Exited {
+            if status.state() == ContainerState::Exited && !self.daemon.has_open(&status.log_path) {
                 return Ok(status);
             }
             if Instant::now() > give_up {
                 bail!(
-                    "container {id} still runs; containerd says:\n{}",
+                    "container {id} still runs or writes: {status:?}; containerd says:\n{}",
                     self.daemon.log_tail(20)
                 );
             }

@@ -14,14 +14,10 @@ use tokio::net::unix::pipe::{Receiver, Sender};
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
-use crate::stdio::{Names, StdioError};
+use crate::stdio::{self, Names, StdioError};
 
 /// What is copied at once.
 const CHUNK: usize = 4096;
-
-/// How long the last of the output may lie in the FIFO. containerd 1.6 can lose what it has not read when it hears of
-/// the end.
-const TAKEN: Duration = Duration::from_secs(1);
 
 /// A terminal's end on the host.
 #[derive(Debug)]
@@ -115,7 +111,7 @@ impl Console {
                         log::debug!("terminal: {error}");
                     }
                     if let Some(output) = &output {
-                        let _ = tokio::time::timeout(TAKEN, taken(output)).await;
+                        stdio::taken(output).await;
                     }
                     told.send_replace(true);
                 });
@@ -185,19 +181,6 @@ async fn copy_output(master: &AsyncFd<OwnedFd>, output: Option<&Sender>) -> io::
                 Err(e) => return Err(e),
             }
         }
-    }
-}
-
-/// Waits until a client has read all that is in the FIFO. (pipe(7), FIONREAD)
-async fn taken(output: &Sender) {
-    let mut unread: libc::c_int = 0;
-    loop {
-        // SAFETY: the descriptor is open, and the pointer is to a local of the type that this request writes.
-        let result = unsafe { libc::ioctl(output.as_raw_fd(), libc::FIONREAD, &raw mut unread) };
-        if result < 0 || unread == 0 {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(1)).await;
     }
 }
 

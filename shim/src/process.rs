@@ -1,7 +1,9 @@
 //! One process of a container, which is a program in a VM: its main one, or one that exec has added.
 
+use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{Mutex, MutexGuard};
 
@@ -10,8 +12,11 @@ use crate::error::TaskError;
 use crate::exit::{Exit, ExitCell};
 use crate::grant::Grant;
 use crate::state::{Machine, Phase, Target, fatal_code};
-use crate::stdio::{Names, Stdio};
+use crate::stdio::{self, Names, Stdio};
 use crate::vm::{Killer, Node, Program, Vmm};
+
+/// How long the end of a process waits for a client to take what the program wrote to its terminal.
+const DRAIN: Duration = Duration::from_secs(2);
 
 /// A process that containerd knows. Until a VMM runs, the shim stands for it, because containerd wants a process id.
 pub(crate) struct Process {
@@ -31,8 +36,10 @@ pub(crate) struct Inner {
     ready: Option<Ready>,
     killer: Option<Killer>,
     /// See [`Stdio::stdin_keeper`].
-    stdin_keeper: Option<std::fs::File>,
+    stdin_keeper: Option<File>,
     console: Option<Arc<Console>>,
+    /// See [`Stdio::outputs`].
+    outputs: Arc<Vec<File>>,
 }
 
 /// A compiled program with all that it is granted.
@@ -70,6 +77,7 @@ impl Process {
                 killer: None,
                 stdin_keeper: None,
                 console: None,
+                outputs: Arc::default(),
             }),
         })
     }
@@ -114,16 +122,18 @@ impl Process {
                 &ready.stdio,
                 &ready.cgroups,
             );
+            let outputs = ready.stdio.outputs().unwrap_or_default();
             // The program's end of a terminal is closed here, so that its last copy goes with the program.
-            vmm.map(|vmm| (vmm, ready.stdio.stdin_keeper, ready.stdio.console))
+            vmm.map(|vmm| (vmm, ready.stdio.stdin_keeper, ready.stdio.console, outputs))
         });
-        let (vmm, stdin_keeper, console) = launched
+        let (vmm, stdin_keeper, console, outputs) = launched
             .await
             .map_err(|_| TaskError::Panic(self.name.clone()))??;
         inner.machine.start(vmm.pid())?;
         inner.killer = Some(vmm.killer());
         inner.stdin_keeper = stdin_keeper;
         inner.console = console.map(Console::start);
+        inner.outputs = outputs.into();
         Ok(Some(vmm))
     }
 
@@ -190,9 +200,18 @@ impl Process {
         }
     }
 
-    /// The terminal, to be drained before the end is told.
-    pub(crate) async fn console(&self) -> Option<Arc<Console>> {
-        self.inner.lock().await.console.clone()
+    /// Waits until a client has read what the program has written, at most for a few seconds.
+    pub(crate) async fn drained(&self) {
+        let (console, outputs) = {
+            let inner = self.inner.lock().await;
+            (inner.console.clone(), Arc::clone(&inner.outputs))
+        };
+        if let Some(console) = console {
+            console.drained(DRAIN).await;
+        }
+        for output in outputs.iter() {
+            stdio::taken(output).await;
+        }
     }
 }
 
@@ -205,6 +224,7 @@ impl Inner {
             self.killer = None;
             self.stdin_keeper = None;
             self.console = None;
+            self.outputs = Arc::default();
         }
         first
     }

@@ -3,6 +3,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -50,6 +51,15 @@ pub(crate) struct Stdio {
     pub stdin_keeper: Option<File>,
     /// The host's end, if the three streams are a terminal.
     pub console: Option<Console>,
+}
+
+impl Stdio {
+    /// FIFOs that the program writes. A terminal's is its console's.
+    pub(crate) fn outputs(&self) -> io::Result<Vec<File>> {
+        let streams = [&self.stdout, &self.stderr];
+        let fifos = streams.into_iter().filter(|stream| is_fifo(stream));
+        fifos.map(File::try_clone).collect()
+    }
 }
 
 /// Opens the streams, or makes a terminal of all three.
@@ -194,6 +204,26 @@ fn open_output(stream: &'static str, name: &str) -> Result<File, StdioError> {
     }
 }
 
+/// How long the last of the output may lie in a FIFO. containerd 1.6 can lose what it has not read when it hears of the
+/// end.
+const TAKEN: Duration = Duration::from_secs(1);
+
+/// Waits until a client has read all that is in a FIFO, at most for [`TAKEN`]. (pipe(7), FIONREAD)
+pub(crate) async fn taken(fifo: &impl AsRawFd) {
+    let read = async {
+        let mut unread: libc::c_int = 0;
+        loop {
+            // SAFETY: the descriptor is open, and the pointer is to a local of the type that this request writes.
+            let result = unsafe { libc::ioctl(fifo.as_raw_fd(), libc::FIONREAD, &raw mut unread) };
+            if result < 0 || unread == 0 {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    let _ = tokio::time::timeout(TAKEN, read).await;
+}
+
 fn is_fifo(file: &File) -> bool {
     file.metadata().is_ok_and(|meta| meta.file_type().is_fifo())
 }
@@ -276,5 +306,17 @@ mod tests {
             ..Names::default()
         };
         assert!(open(&names, false).unwrap_err().to_string().contains("binary"));
+    }
+
+    #[tokio::test]
+    async fn what_is_in_a_fifo_is_waited_for() {
+        let (mut reader, mut writer) = io::pipe().unwrap();
+        taken(&writer).await;
+        writer.write_all(b"last").unwrap();
+        let waiting = tokio::spawn(async move { taken(&writer).await });
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        assert!(!waiting.is_finished());
+        reader.read_exact(&mut [0; 4]).unwrap();
+        tokio::time::timeout(TAKEN / 2, waiting).await.unwrap().unwrap();
     }
 }

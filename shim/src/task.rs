@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex as StdMutex};
-use std::time::Duration;
 
 use tokio::sync::Mutex;
 
@@ -24,9 +23,6 @@ use crate::vm::Vmm;
 mod exec;
 
 pub(crate) use exec::Exec;
-
-/// How long the end of a process waits for a client to take what the program wrote to its terminal.
-const DRAIN: Duration = Duration::from_secs(2);
 
 /// A task that containerd knows.
 pub(crate) struct Task {
@@ -290,11 +286,9 @@ impl Task {
                     termination::write(path, message);
                 }
             }
-            if let Some(console) = process.console().await {
-                console.drained(DRAIN).await;
-            }
-            let mut inner = process.turn().await;
             let exit = Exit::now(verdict.code);
+            process.drained().await;
+            let mut inner = process.turn().await;
             task.ended(&process, &mut inner, &exec_id, exit, verdict.out_of_memory)
                 .await;
             drop(inner);
