@@ -281,18 +281,22 @@ fn a_thousand_connections_under_load() {
         let warm = load::run(server.address, "/hello", "hello\n", 1000, Duration::from_secs(2))
             .await
             .unwrap();
+        // The connections of each load take a moment to go.
+        sleep(Duration::from_secs(1)).await;
         let before = server.front_memory().unwrap();
         let figures = load::run(server.address, "/hello", "hello\n", 1000, seconds)
             .await
             .unwrap();
+        let give_up = Instant::now() + Duration::from_secs(10);
+        let most = before + (4 << 20);
+        while server.front_memory().unwrap() > most && Instant::now() < give_up {
+            sleep(Duration::from_millis(100)).await;
+        }
         let after = server.front_memory().unwrap();
         let rate = figures.requests as f64 / figures.seconds;
         println!("{figures:?}: {rate:.0} requests/s; front {before} -> {after} bytes");
         assert_eq!((warm.errors, figures.errors), (0, 0));
-        assert!(
-            after < before + (16 << 20),
-            "the front grew from {before} to {after} bytes"
-        );
+        assert!(after <= most, "the front grew from {before} to {after} bytes");
     });
     server.signal(libc::SIGTERM);
     assert_eq!(server.wait().code, Some(0));
